@@ -19,14 +19,14 @@ _EXPORTS = {
     "Result": "xsixsa.result",
     "Session": "xsixsa.session",
     "Uniform": "xsixsa.prior",
-    "fit": "xsixsa.fit",
+    "fit": "xsixsa.pipeline",
     "load": "xsixsa.result",
 }
 
 __all__ = ["Gaussian", "LogUniform", "Prior", "Result", "Session", "Uniform", "__version__", "fit", "load"]
 
 if TYPE_CHECKING:
-    from xsixsa.fit import fit
+    from xsixsa.pipeline import fit
     from xsixsa.prior import Gaussian, LogUniform, Prior, Uniform
     from xsixsa.result import Result, load
     from xsixsa.session import Session
