@@ -1,0 +1,66 @@
+"""What both figures share: numbers as text, the verdict, and writing."""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from xsixsa.errors import UsageError
+from xsixsa.files import replacing
+
+__all__ = ["interval_text", "save_figure", "verdict_text", "weighted_quantiles"]
+
+WARNING_COLOUR = "#b3261e"
+
+
+def weighted_quantiles(values: np.ndarray, weights: np.ndarray, q) -> np.ndarray:
+    """Quantiles ``q`` of ``values`` (n,) under ``weights`` (n,), interpolated in the cumulative weight."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    middle = (cumulative - 0.5 * weights[order]) / cumulative[-1]
+    return np.interp(q, middle, values[order])
+
+
+def interval_text(low: float, middle: float, high: float) -> str:
+    """Median with its two errors as mathtext, two significant digits in the smaller error."""
+    up, down = high - middle, middle - low
+    smallest = min((e for e in (up, down) if e > 0), default=0.0)
+    exponent = math.floor(math.log10(abs(middle))) if middle else 0
+    scale = exponent if not -3 <= exponent <= 4 else 0
+    factor = 10.0**-scale
+    digits = 3 if smallest == 0 else max(0, 1 - math.floor(math.log10(smallest * factor)))
+    text = f"{middle * factor:.{digits}f}^{{+{up * factor:.{digits}f}}}_{{-{down * factor:.{digits}f}}}"
+    return f"$({text})\\times10^{{{scale}}}$" if scale else f"${text}$"
+
+
+def verdict_text(result, width: int = 60) -> str:
+    """Warning to print on a figure; empty when the run converged."""
+    if result.verdict.converged:
+        return ""
+    lines = ["NOT CONVERGED"]
+    for reason in result.verdict.reasons:
+        lines += textwrap.wrap(reason, width, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def save_figure(figure, path: str | os.PathLike, overwrite: bool, dpi: int = 150) -> Path:
+    """Write ``figure`` in the format of the suffix; the file appears whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        If matplotlib does not write that format.
+    OutputError
+        If the file cannot be written, or exists and must not be replaced.
+    """
+    path = Path(path)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise UsageError(f"{path}: a figure's name ends in one of {', '.join(sorted(known))}")
+    with replacing(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+    return path
