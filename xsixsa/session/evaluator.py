@@ -1,0 +1,178 @@
+"""Ask the engine for model and statistic at given theta: the only place where it computes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsixsa.session.parameters import ModelPart
+from xsixsa.session.records import Parameter, Reason
+
+__all__ = ["Evaluator"]
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+
+class Evaluator:
+    """Sets free parameters and reads the folded model and the fit statistic.
+
+    Model objects are asked for once and kept. It changes the parameters of the session it works on.
+
+    Parameters
+    ----------
+    xspec
+        Module with PyXspec's names.
+    parts
+        The model of every source and data group.
+    parameters
+        Free parameters, the columns of theta.
+    spectra
+        ``(spectrum number, data group, number of noticed bins)`` of every spectrum.
+    scale
+        (bins,) what turns folded rates into expected counts: exposure, times AREASCAL where rates are per AREASCAL.
+    """
+
+    def __init__(
+        self,
+        xspec: ModuleType,
+        parts: Sequence[ModelPart],
+        parameters: Sequence[Parameter],
+        spectra: Sequence[tuple[int, int, int]],
+        scale: Array,
+    ) -> None:
+        self._models = xspec.AllModels
+        self._fit = xspec.Fit
+        self._scale = scale
+        self._setters = self._group_columns(parts, parameters)
+        self._slices = self._bin_slices(spectra)
+        self._folders = self._find_folders(parts, spectra)
+        self._keys = [(p.source, p.group, p.local_index) for p in parameters]
+        self.n_parameters = len(parameters)
+        self.n_bins = int(scale.size)
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether the engine evaluates many theta in one call."""
+        return hasattr(self._models, "evaluateBatch")
+
+    @staticmethod
+    def _group_columns(parts: Sequence[ModelPart], parameters: Sequence[Parameter]) -> list[tuple[Any, dict[int, int]]]:
+        """For each model object: parameter number -> column of theta."""
+        setters = []
+        for part in parts:
+            columns = {
+                p.local_index: i for i, p in enumerate(parameters) if (p.source, p.group) == (part.source, part.group)
+            }
+            if columns:
+                setters.append((part.model, columns))
+        return setters
+
+    @staticmethod
+    def _bin_slices(spectra: Sequence[tuple[int, int, int]]) -> dict[int, slice]:
+        ends = np.cumsum([bins for _, _, bins in spectra])
+        return {number: slice(int(end) - bins, int(end)) for (number, _, bins), end in zip(spectra, ends, strict=True)}
+
+    @staticmethod
+    def _find_folders(parts: Sequence[ModelPart], spectra: Sequence[tuple[int, int, int]]) -> list[tuple[Any, int]]:
+        """Every (model object, spectrum number) that has a folded model; several sources may feed one spectrum."""
+        folders = []
+        for number, group, bins in spectra:
+            for part in parts:
+                if part.group != group:
+                    continue
+                # a source without a response for this spectrum raises a plain Exception
+                try:
+                    size = len(part.model.folded(number))
+                except Exception:
+                    continue
+                if size == bins:
+                    folders.append((part.model, number))
+        return folders
+
+    @property
+    def spectra_with_model(self) -> set[int]:
+        """Numbers of the spectra that some source reaches."""
+        return {number for _, number in self._folders}
+
+    def row(self, theta: Array, expected: Array | None) -> tuple[float, Reason]:
+        """Evaluate one theta with a single recalculation.
+
+        Parameters
+        ----------
+        theta
+            (d,) inside the hard limits: XSPEC drops others without a word.
+        expected
+            (bins,) filled with expected counts; None to skip them.
+
+        Returns
+        -------
+        The statistic (NaN when invalid) and the reason.
+        """
+        values = theta.tolist()  # Python floats: PyXspec refuses NumPy's
+        arguments: list[Any] = []
+        for model, columns in self._setters:
+            arguments += [model, {number: values[column] for number, column in columns.items()}]
+        try:
+            self._models.setPars(*arguments)
+            statistic = float(self._fit.statistic)
+            if expected is not None:
+                self._fold(expected)
+        # whatever the engine raises (PyXspec: a plain Exception) makes this theta invalid, not the run
+        except Exception as error:
+            log.debug("evaluation failed: %s", error)
+            statistic, reason = np.nan, Reason.FAILED
+        else:
+            reason = _judge(statistic, expected)
+        if reason != Reason.OK:
+            statistic = np.nan
+            if expected is not None:
+                expected[:] = np.nan
+        return statistic, reason
+
+    def _fold(self, expected: Array) -> None:
+        expected[:] = 0.0
+        for model, number in self._folders:
+            where = self._slices[number]
+            expected[where] += np.array(model.folded(number), dtype=np.float64)
+        expected *= self._scale
+
+    def batch(self, theta: Array, expected: Array | None, statistic: Array, reason: NDArray[np.uint8]) -> None:
+        """Evaluate (n, d) theta in one call of an engine that can; fills the given arrays."""
+        folded, values = self._models.evaluateBatch(self._keys, theta)
+        statistic[:] = values
+        reason[:] = _judge_all(statistic)
+        if expected is not None:
+            expected[:] = 0.0
+            for number, by_source in folded.items():
+                for model in by_source.values():
+                    expected[:, self._slices[number]] += model
+            expected *= self._scale
+            broken = ~np.all(np.isfinite(expected), axis=1) & (reason == Reason.OK)
+            reason[broken] = Reason.NOT_FINITE
+            expected[reason != Reason.OK] = np.nan
+        statistic[reason != Reason.OK] = np.nan
+
+
+def _judge(statistic: float, expected: Array | None) -> Reason:
+    """-1 is a swallowed exception; exactly 0 means that nothing was compared."""
+    if not np.isfinite(statistic):
+        return Reason.NOT_FINITE
+    if statistic in (-1.0, 0.0):
+        return Reason.FAILED
+    if expected is not None and not np.all(np.isfinite(expected)):
+        return Reason.NOT_FINITE
+    return Reason.OK
+
+
+def _judge_all(statistic: Array) -> NDArray[np.uint8]:
+    reason = np.full(statistic.shape, Reason.OK, dtype=np.uint8)
+    reason[(statistic == -1.0) | (statistic == 0.0)] = Reason.FAILED
+    reason[~np.isfinite(statistic)] = Reason.NOT_FINITE
+    return reason

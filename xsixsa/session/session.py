@@ -1,0 +1,385 @@
+"""The loaded session: what it holds, and the model at any theta."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xsixsa.errors import SessionError, UsageError, WorkerError
+from xsixsa.session.evaluator import Evaluator
+from xsixsa.session.guard import guarded
+from xsixsa.session.observations import RawSpectrum, read_spectra
+from xsixsa.session.parameters import (
+    ModelPart,
+    RawParameter,
+    find_parameter,
+    free_parameters,
+    read_model,
+    read_parameters,
+)
+from xsixsa.session.pool import Pool
+from xsixsa.session.pool.process import quiet_engine
+from xsixsa.session.pool.shared import Shape
+from xsixsa.session.pool.supervisor import ForkSupervisor
+from xsixsa.session.records import Evaluation, Observation, Parameter, Reason
+from xsixsa.session.selfcheck import Reading, probe_points, read_as_engine_does
+from xsixsa.session.settings import engine_of, optional, read_settings, save_text, statistic_methods
+
+__all__ = ["Session"]
+
+log = logging.getLogger(__name__)
+
+_BATCH_BLOCK = 256
+_ROW_BLOCK = 64
+
+
+class Session:
+    """An X-ray session that is loaded in this process: spectra, model, statistic.
+
+    Attaching reads everything, evaluates the model at a few theta in a forked process, and checks that the statistic
+    recomputed from what was read is the engine's. The session itself is not changed, its last fit included.
+
+    Parameters
+    ----------
+    xspec
+        Module with PyXspec's names: ``xspec`` itself or ``xsixsa.embedded.xspec``.
+
+    Raises
+    ------
+    SessionError
+        Nothing is loaded, something is missing, or the session would be misread.
+    """
+
+    def __init__(self, xspec: ModuleType) -> None:
+        self._xspec = xspec
+        self.engine: dict[str, str] = engine_of(xspec)
+        """``{"name": "xspec" | "embedded", "version": ...}``."""
+        self._raw_spectra: tuple[RawSpectrum, ...] = read_spectra(xspec, _methods(xspec))
+        self._parts: tuple[ModelPart, ...] = read_model(xspec)
+        self._raw_parameters: tuple[RawParameter, ...] = read_parameters(self._parts)
+        _refuse_free_gain(xspec)
+        self.parameters: tuple[Parameter, ...] = free_parameters(self._raw_parameters)
+        """Free parameters in XSPEC's order: the columns of theta."""
+        self.settings: dict[str, Any] = read_settings(xspec)
+        """Versions, abundances, cross-sections, cosmology, ``xset`` strings, noticed channels: plain values."""
+        self._mark = self._changes()
+        reading = self._self_check()
+        self.observations: tuple[Observation, ...] = reading.observations
+        """The noticed bins of every spectrum, in XSPEC's order."""
+        self._scale = reading.scale
+        self.warnings: tuple[str, ...] = tuple(_warnings(self.observations, reading.verified))
+        """What the user should know before trusting a result."""
+
+    def __repr__(self) -> str:
+        names = ", ".join(p.name for p in self.parameters)
+        return (
+            f"<Session {self.engine['name']} {self.engine['version']}: {len(self.observations)} spectra, "
+            f"{self.n_bins} bins, {self.statistic}, {self.model_expression}, free: {names}>"
+        )
+
+    # what is loaded
+
+    @property
+    def statistic(self) -> str:
+        """Fit statistic: "cstat", "wstat" (cstat with a background file), "chi", ...; joined by + where spectra differ."""
+        return "+".join(dict.fromkeys(o.statistic for o in self.observations))
+
+    @property
+    def n_bins(self) -> int:
+        """Noticed bins of all spectra."""
+        return int(self._scale.size)
+
+    @property
+    def observed(self) -> NDArray[np.float64]:
+        """(bins,) gross counts of all spectra, in the order of `observations`."""
+        return np.concatenate([o.counts for o in self.observations])
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom: noticed bins less free parameters."""
+        return self.n_bins - len(self.parameters)
+
+    @property
+    def model_expression(self) -> str:
+        """The model; several sources as ``name: expression`` joined by semicolons."""
+        by_source = {part.source: part.expression for part in self._parts}
+        if list(by_source) == [""]:
+            return by_source[""]
+        return "; ".join(f"{name or 'unnamed'}: {expression}" for name, expression in by_source.items())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the problem: data, grouping, responses, model, limits, frozen values, settings.
+
+        The values that free parameters happen to have do not enter.
+        """
+        digest = hashlib.sha256()
+        for o in self.observations:
+            for array in (o.counts, o.edges, o.area_scale, o.back_scale, o.channels):
+                digest.update(np.ascontiguousarray(array).tobytes())
+            if o.background is not None:
+                for array in (o.background.counts, o.background.area_scale, o.background.back_scale):
+                    digest.update(np.ascontiguousarray(array).tobytes())
+        problem = {
+            "spectra": [
+                (o.index, o.group, o.exposure, o.statistic, o.background and o.background.exposure)
+                for o in self.observations
+            ],
+            "responses": [[os.path.basename(name) for name in s.response] for s in self._raw_spectra],
+            "model": self.model_expression,
+            "parameters": [
+                (raw.source, raw.component, raw.parameter, raw.index, raw.link, raw.frozen)
+                + (raw.values[2:] if raw.is_free else raw.values[:1])
+                for raw in self._raw_parameters
+            ],
+            "settings": {k: v for k, v in self.settings.items() if k not in ("noticed", "stat_test")},
+        }
+        digest.update(json.dumps(problem, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def find(self, name: str | int) -> Parameter:
+        """The free parameter called `name`: any unique form of its name, or XSPEC's index.
+
+        Raises
+        ------
+        SessionError
+            There is none, or several; says when it is frozen or linked, and lists the candidates.
+        """
+        return find_parameter(name, self.parameters, self._raw_parameters, self.model_expression)
+
+    def saved_text(self) -> str:
+        """The session as XSPEC commands (.xcm); six digits, data paths relative to the working directory."""
+        return save_text(self._xspec)
+
+    # evaluation
+
+    def evaluate(self, theta: ArrayLike) -> Evaluation:
+        """Expected counts and statistic at (n, d) theta, in a process of its own.
+
+        For more than a few calls open a `pool`, which this uses for one call.
+        """
+        with self._open_pool(workers=1) as pool:
+            return pool.evaluate(theta)
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Our settings inside (no prompting, no ``Fit.bayes``, no renorm, no chatter); everything as it was after.
+
+        Raises
+        ------
+        SessionError
+            On the way in: data or model are not those that were attached.
+        """
+        self.check_unchanged()
+        with guarded(self._xspec, self._parts):
+            yield
+
+    @contextlib.contextmanager
+    def pool(
+        self,
+        workers: int = 2,
+        block: int | None = None,
+        delay: float = 0.0,
+        timeout: float | None = None,
+        *,
+        max_failures: int | None = None,
+    ) -> Iterator[Pool]:
+        """Worker processes forked from this session.
+
+        Parameters
+        ----------
+        workers
+            Number of processes; results do not depend on it.
+        block
+            Theta per block; None takes 256 where the engine evaluates a block in one call, 64 elsewhere.
+        delay
+            Seconds slept per theta in the worker: benchmarks put the cost of a slower engine back with it.
+        timeout
+            Seconds per theta after which a worker counts as hung; None adapts to the slowest theta so far.
+        max_failures
+            Theta that may kill or stop their worker; None: 50, or 5 % of all.
+
+        Raises
+        ------
+        UsageError
+            Numbers out of range.
+        WorkerError
+            The workers cannot be started.
+        """
+        with self.guard(), self._open_pool(workers, block, delay, timeout, max_failures=max_failures) as pool:
+            yield pool
+
+    def _open_pool(
+        self,
+        workers: int = 1,
+        block: int | None = None,
+        delay: float = 0.0,
+        timeout: float | None = None,
+        *,
+        max_failures: int | None = None,
+        scale: NDArray[np.float64] | None = None,
+    ) -> Pool:
+        if workers < 1 or (block is not None and block < 1) or delay < 0 or (timeout is not None and timeout <= 0):
+            raise UsageError("workers and block must be at least 1, delay at least 0 and timeout above 0")
+        evaluator = self._evaluator(self._scale if scale is None else scale)
+        rows = block or (_BATCH_BLOCK if evaluator.has_batch else _ROW_BLOCK)
+        current = np.array([p.value for p in self.parameters])
+        scratch = np.empty(evaluator.n_bins)
+
+        def prepare() -> None:
+            quiet_engine(self._xspec)
+            evaluator.row(current, scratch)
+
+        shape = Shape(rows, len(self.parameters), evaluator.n_bins)
+        supervisor = ForkSupervisor(evaluator, shape, workers, delay, prepare)
+        return Pool(
+            supervisor,
+            self.parameters,
+            batch=evaluator.has_batch,
+            delay=delay,
+            timeout=timeout,
+            max_failures=max_failures,
+            check=self.check_unchanged,
+        )
+
+    def _evaluator(self, scale: NDArray[np.float64]) -> Evaluator:
+        sizes = [(s.index, s.group, s.rate.size) for s in self._raw_spectra]
+        evaluator = Evaluator(self._xspec, self._parts, self.parameters, sizes, scale)
+        for s in self._raw_spectra:
+            if s.index not in evaluator.spectra_with_model:
+                raise SessionError(f"no model reaches spectrum {s.index} ({s.name}): is its response missing?")
+        return evaluator
+
+    def _self_check(self) -> Reading:
+        bins = sum(s.rate.size for s in self._raw_spectra)
+        points = probe_points(self.parameters)
+        try:
+            with self._open_pool(block=len(points), scale=np.ones(bins), max_failures=len(points)) as pool:
+                answer = pool.evaluate(points)
+                trouble = pool.describe_failures()
+        except WorkerError as error:
+            raise SessionError(f"the model cannot be evaluated at its current values: {error}") from error
+        if not answer.valid.any():
+            why = ", ".join(sorted({Reason(int(r)).name.lower() for r in answer.reason}))
+            raise SessionError(
+                "the engine gives no valid fit statistic at the current parameter values nor near them "
+                f"({why}: {trouble}); set parameters at which the model can be evaluated"
+            )
+        return read_as_engine_does(
+            self._raw_spectra,
+            answer,
+            model_weighting=self.settings["weight"].startswith("model"),
+            systematic=self.settings["systematic"],
+        )
+
+    # changes
+
+    def _changes(self) -> tuple:
+        """Cheap marks of data and model; free values are left out, which do not matter to a run."""
+        xspec = self._xspec
+        spectra = []
+        for i in range(1, int(xspec.AllData.nSpectra) + 1):
+            s = xspec.AllData(i)
+            noticed = s.noticed
+            spectra.append((str(s.fileName), int(s.dataGroup), len(noticed), noticed[0], noticed[-1], sum(noticed)))
+        parts = read_model(xspec)
+        parameters = tuple(
+            replace(raw, values=raw.values[2:] if raw.is_free else raw.values[:1], prior=())
+            for raw in read_parameters(parts)
+        )
+        expressions = tuple((part.source, part.group, part.expression) for part in parts)
+        settings = tuple(
+            str(optional(lambda name=name: getattr(xspec.Xset, name))) for name in ("abund", "xsect", "cosmo")
+        )
+        return tuple(spectra), expressions, parameters, settings, str(optional(lambda: xspec.Fit.statMethod))
+
+    def check_unchanged(self) -> None:
+        """Raise SessionError when data or model are not those that were attached."""
+        # cleared data or models raise in their own ways
+        if optional(self._changes) != self._mark:
+            raise SessionError(
+                "data, model, limits or settings of the session have changed since it was attached; attach again"
+            )
+
+    # giving back
+
+    def set_parameters(self, theta: ArrayLike | Mapping[str, float]) -> None:
+        """Set the session's free parameters, with one recalculation: this one does change the session.
+
+        Parameters
+        ----------
+        theta
+            (d,) values in the order of `parameters`, or a mapping of names to values.
+
+        Raises
+        ------
+        UsageError
+            A value is not finite or outside the hard limits, or the number of values is wrong.
+        """
+        if isinstance(theta, Mapping):
+            wanted = {self.find(name).name: value for name, value in theta.items()}
+            values = [wanted.get(p.name, p.value) for p in self.parameters]
+        else:
+            values = list(np.asarray(theta, dtype=np.float64).ravel())
+        if len(values) != len(self.parameters):
+            names = ", ".join(p.name for p in self.parameters)
+            raise UsageError(f"{len(values)} values for {len(self.parameters)} free parameters ({names})")
+        for p, value in zip(self.parameters, values, strict=True):
+            if not p.min <= value <= p.max:
+                raise UsageError(f"{p.name} = {value:.6g} is outside its hard limits [{p.min:.6g}, {p.max:.6g}]")
+        arguments: list[Any] = []
+        for part in self._parts:
+            changes = {
+                p.local_index: float(value)
+                for p, value in zip(self.parameters, values, strict=True)
+                if (p.source, p.group) == (part.source, part.group)
+            }
+            if changes:
+                arguments += [part.model, changes]
+        self._xspec.AllModels.setPars(*arguments)
+        self.parameters = tuple(replace(p, value=float(v)) for p, v in zip(self.parameters, values, strict=True))
+
+
+def _methods(xspec: ModuleType) -> dict[int, str]:
+    return statistic_methods(xspec)
+
+
+def _refuse_free_gain(xspec: ModuleType) -> None:
+    """A fitted response gain is a free parameter that theta does not hold."""
+    for i in range(1, int(xspec.AllData.nSpectra) + 1):
+
+        def free_gain(i: int = i) -> bool:
+            gain = xspec.AllData(i).response.gain
+            return bool(gain.isOn) and not (gain.slope.frozen and gain.offset.frozen)
+
+        if optional(free_gain, False):
+            raise SessionError(f"the response gain of spectrum {i} is free to vary: freeze it, or switch it off")
+
+
+def _warnings(observations: Sequence[Observation], verified: bool) -> Iterator[str]:
+    kinds = {o.statistic for o in observations}
+    if "chi" in kinds:
+        yield "the fit statistic is chi-squared: counts are Poisson, and the posterior is exact only for Fit.statMethod = 'cstat'"
+    for o in observations:
+        if o.statistic == "chi" and o.background is not None:
+            yield f"spectrum {o.index}: chi-squared of background-subtracted counts is biased where counts are few"
+        if o.statistic == "wstat":
+            empty = int(np.sum(o.background.counts == 0))
+            if empty:
+                yield (
+                    f"spectrum {o.index}: {empty} of {o.counts.size} background bins are empty; "
+                    "W-stat is biased there (the source is pushed down): group the spectrum, or model the background"
+                )
+    if not verified:
+        names = ", ".join(sorted(kinds))
+        yield f"the statistic ({names}) cannot be recomputed here, so that the reading of this session is not verified"
