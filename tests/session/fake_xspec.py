@@ -5,6 +5,7 @@ a failed calculation gives the statistic -1, ``Fit.bayes`` and ``renorm`` change
 model that costs nothing: nH * powerlaw through a diagonal response.
 """
 
+# ruff: noqa: T201  (like XSPEC it prints)
 import os
 import time
 

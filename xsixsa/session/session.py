@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from xsixsa.errors import SessionError, UsageError, WorkerError
 from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.guard import guarded
+from xsixsa.session.identity import cautions, fingerprint, marks
 from xsixsa.session.observations import RawSpectrum, read_spectra
 from xsixsa.session.parameters import (
     ModelPart,
@@ -64,7 +62,7 @@ class Session:
         self._xspec = xspec
         self.engine: dict[str, str] = engine_of(xspec)
         """``{"name": "xspec" | "embedded", "version": ...}``."""
-        self._raw_spectra: tuple[RawSpectrum, ...] = read_spectra(xspec, _methods(xspec))
+        self._raw_spectra: tuple[RawSpectrum, ...] = read_spectra(xspec, statistic_methods(xspec))
         self._parts: tuple[ModelPart, ...] = read_model(xspec)
         self._raw_parameters: tuple[RawParameter, ...] = read_parameters(self._parts)
         _refuse_free_gain(xspec)
@@ -72,12 +70,12 @@ class Session:
         """Free parameters in XSPEC's order: the columns of theta."""
         self.settings: dict[str, Any] = read_settings(xspec)
         """Versions, abundances, cross-sections, cosmology, ``xset`` strings, noticed channels: plain values."""
-        self._mark = self._changes()
+        self._mark = marks(xspec)
         reading = self._self_check()
         self.observations: tuple[Observation, ...] = reading.observations
         """The noticed bins of every spectrum, in XSPEC's order."""
         self._scale = reading.scale
-        self.warnings: tuple[str, ...] = tuple(_warnings(self.observations, reading.verified))
+        self.warnings: tuple[str, ...] = tuple(cautions(self.observations, reading.verified))
         """What the user should know before trusting a result."""
 
     def __repr__(self) -> str:
@@ -91,7 +89,7 @@ class Session:
 
     @property
     def statistic(self) -> str:
-        """Fit statistic: "cstat", "wstat" (cstat with a background file), "chi", ...; joined by + where spectra differ."""
+        """Fit statistic: "cstat", "wstat" (cstat with a background file), "chi", ...; joined by + where they differ."""
         return "+".join(dict.fromkeys(o.statistic for o in self.observations))
 
     @property
@@ -123,29 +121,9 @@ class Session:
 
         The values that free parameters happen to have do not enter.
         """
-        digest = hashlib.sha256()
-        for o in self.observations:
-            for array in (o.counts, o.edges, o.area_scale, o.back_scale, o.channels):
-                digest.update(np.ascontiguousarray(array).tobytes())
-            if o.background is not None:
-                for array in (o.background.counts, o.background.area_scale, o.background.back_scale):
-                    digest.update(np.ascontiguousarray(array).tobytes())
-        problem = {
-            "spectra": [
-                (o.index, o.group, o.exposure, o.statistic, o.background and o.background.exposure)
-                for o in self.observations
-            ],
-            "responses": [[os.path.basename(name) for name in s.response] for s in self._raw_spectra],
-            "model": self.model_expression,
-            "parameters": [
-                (raw.source, raw.component, raw.parameter, raw.index, raw.link, raw.frozen)
-                + (raw.values[2:] if raw.is_free else raw.values[:1])
-                for raw in self._raw_parameters
-            ],
-            "settings": {k: v for k, v in self.settings.items() if k not in ("noticed", "stat_test")},
-        }
-        digest.update(json.dumps(problem, sort_keys=True).encode())
-        return digest.hexdigest()
+        return fingerprint(
+            self.observations, self._raw_spectra, self._raw_parameters, self.model_expression, self.settings
+        )
 
     def find(self, name: str | int) -> Parameter:
         """The free parameter called `name`: any unique form of its name, or XSPEC's index.
@@ -284,29 +262,10 @@ class Session:
 
     # changes
 
-    def _changes(self) -> tuple:
-        """Cheap marks of data and model; free values are left out, which do not matter to a run."""
-        xspec = self._xspec
-        spectra = []
-        for i in range(1, int(xspec.AllData.nSpectra) + 1):
-            s = xspec.AllData(i)
-            noticed = s.noticed
-            spectra.append((str(s.fileName), int(s.dataGroup), len(noticed), noticed[0], noticed[-1], sum(noticed)))
-        parts = read_model(xspec)
-        parameters = tuple(
-            replace(raw, values=raw.values[2:] if raw.is_free else raw.values[:1], prior=())
-            for raw in read_parameters(parts)
-        )
-        expressions = tuple((part.source, part.group, part.expression) for part in parts)
-        settings = tuple(
-            str(optional(lambda name=name: getattr(xspec.Xset, name))) for name in ("abund", "xsect", "cosmo")
-        )
-        return tuple(spectra), expressions, parameters, settings, str(optional(lambda: xspec.Fit.statMethod))
-
     def check_unchanged(self) -> None:
         """Raise SessionError when data or model are not those that were attached."""
         # cleared data or models raise in their own ways
-        if optional(self._changes) != self._mark:
+        if optional(lambda: marks(self._xspec)) != self._mark:
             raise SessionError(
                 "data, model, limits or settings of the session have changed since it was attached; attach again"
             )
@@ -350,10 +309,6 @@ class Session:
         self.parameters = tuple(replace(p, value=float(v)) for p, v in zip(self.parameters, values, strict=True))
 
 
-def _methods(xspec: ModuleType) -> dict[int, str]:
-    return statistic_methods(xspec)
-
-
 def _refuse_free_gain(xspec: ModuleType) -> None:
     """A fitted response gain is a free parameter that theta does not hold."""
     for i in range(1, int(xspec.AllData.nSpectra) + 1):
@@ -364,22 +319,3 @@ def _refuse_free_gain(xspec: ModuleType) -> None:
 
         if optional(free_gain, False):
             raise SessionError(f"the response gain of spectrum {i} is free to vary: freeze it, or switch it off")
-
-
-def _warnings(observations: Sequence[Observation], verified: bool) -> Iterator[str]:
-    kinds = {o.statistic for o in observations}
-    if "chi" in kinds:
-        yield "the fit statistic is chi-squared: counts are Poisson, and the posterior is exact only for Fit.statMethod = 'cstat'"
-    for o in observations:
-        if o.statistic == "chi" and o.background is not None:
-            yield f"spectrum {o.index}: chi-squared of background-subtracted counts is biased where counts are few"
-        if o.statistic == "wstat":
-            empty = int(np.sum(o.background.counts == 0))
-            if empty:
-                yield (
-                    f"spectrum {o.index}: {empty} of {o.counts.size} background bins are empty; "
-                    "W-stat is biased there (the source is pushed down): group the spectrum, or model the background"
-                )
-    if not verified:
-        names = ", ".join(sorted(kinds))
-        yield f"the statistic ({names}) cannot be recomputed here, so that the reading of this session is not verified"

@@ -228,7 +228,7 @@ class Dispatcher:
         row = min(max(row, job.at), job.size - 1)
         reason = Reason.HUNG if worker.hung else Reason.CRASHED
         if job.batch:
-            # one call for all rows does not tell which it was: from now on one by one, and each has had its first chance
+            # one call for all rows does not tell which it was: now one by one, and each has had its first chance
             job.batch = False
             job.strikes = dict.fromkeys(range(job.size), 1)
             return
