@@ -1,0 +1,1 @@
+"""An engine with PyXspec's names for machines without HEASoft."""

@@ -1,0 +1,172 @@
+"""Grouping, quality flags, and the ranges of ``ignore`` and ``notice``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from xsixsa.embedded.pha import PhaFile
+from xsixsa.errors import DataError
+
+__all__ = ["Range", "compact", "group_channels", "group_scale", "parse_ranges", "select", "sum_groups"]
+
+# a number with an optional exponent, or XSPEC's "as far as it goes"
+_BOUND = r"(?:\*\*|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
+_RANGE = re.compile(rf"^({_BOUND})(?:-({_BOUND}))?$")
+
+
+def group_channels(pha: PhaFile) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group of every channel and the quality of every group.
+
+    Channels of quality 1 belong to no group (-1); a group has the worst quality of its channels.
+
+    Returns
+    -------
+    group : (channels,) int64
+    quality : (groups,) int64
+    """
+    n = pha.n_channels
+    quality = np.zeros(n, np.int64) if pha.quality is None else pha.quality
+    grouping = np.ones(n, np.int64) if pha.grouping is None else pha.grouping
+    kept = quality != 1
+    if not kept.any():
+        raise DataError(f"{pha.path}: QUALITY is 1 in every channel, nothing is left")
+    starts = kept & (grouping != -1)
+    # a continuation with nothing before it starts a group of its own
+    starts[np.flatnonzero(kept)[0]] = True
+    group = np.where(kept, np.cumsum(starts) - 1, -1)
+    worst = np.zeros(int(group.max()) + 1, np.int64)
+    np.maximum.at(worst, group[kept], quality[kept])
+    return group, worst
+
+
+def sum_groups(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return the sum of `values` (channels,) in each group."""
+    kept = group >= 0
+    return np.bincount(group[kept], weights=values[kept], minlength=n_groups)
+
+
+def group_scale(scale: np.ndarray, rate: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return AREASCAL or BACKSCAL of each group: the harmonic mean weighted by the rate.
+
+    So counts divided by the scale add up; empty groups take the plain harmonic mean.
+    """
+    if np.all(scale == scale[0]):
+        return np.full(n_groups, scale[0])
+    total = sum_groups(rate, group, n_groups)
+    divided = sum_groups(rate / scale, group, n_groups)
+    number = sum_groups(np.ones_like(scale), group, n_groups)
+    inverse = sum_groups(1.0 / scale, group, n_groups)
+    usable = divided != 0
+    return np.where(usable, total, number) / np.where(usable, divided, inverse)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Part of a spectrum: channels (1-based, inclusive) or energies in keV; None is an open end."""
+
+    low: float | None
+    high: float | None
+    energies: bool
+
+
+def parse_ranges(text: str, n_spectra: int, default: list[int] | None = None) -> list[tuple[list[int], Range]]:
+    """Read XSPEC's range syntax.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"**-0.5 10.0-**"``, ``"1-9"``, ``"2:3-5,7"``, ``"1-2,4:0.3-0.5"``. Numbers without a point are
+        channels, with a point energies in keV.
+    n_spectra : int
+        Number of loaded spectra.
+    default : list of int, optional
+        Spectra that a range without ``number:`` means; all where None.
+
+    Returns
+    -------
+    list of (spectra, Range)
+
+    Raises
+    ------
+    DataError
+        Where the text is no range.
+    """
+    spectra = list(range(1, n_spectra + 1)) if default is None else default
+    found = []
+    for token in _join(text).split():
+        body = token
+        if ":" in token:
+            which, body = token.split(":", 1)
+            spectra = _spectra(which, n_spectra, text)
+        for part in filter(None, body.split(",")):
+            found.append((spectra, _range(part, text)))
+    return found
+
+
+def _join(text: str) -> str:
+    """Take the blanks out of ``1 : 2 - 3`` so that each range is one word."""
+    return re.sub(r"\s*([:-])\s*", r"\1", re.sub(r":\s+", ":", text.strip()))
+
+
+def _spectra(which: str, n_spectra: int, text: str) -> list[int]:
+    chosen: list[int] = []
+    for part in filter(None, which.split(",")):
+        match = _RANGE.match(part)
+        if match is None or "." in part:
+            raise DataError(f"{part!r} in {text!r} names no spectra; write for example '2:0.3-0.5'")
+        low = 1 if match[1] == "**" else int(match[1])
+        high = low if match[2] is None else (n_spectra if match[2] == "**" else int(match[2]))
+        if match[1] == "**" and match[2] is None:
+            high = n_spectra
+        if not 1 <= low <= high or high > n_spectra:
+            raise DataError(f"spectrum {part} in {text!r}: there are {n_spectra} spectra loaded")
+        chosen.extend(range(low, high + 1))
+    return chosen
+
+
+def _range(part: str, text: str) -> Range:
+    match = _RANGE.match(part)
+    if match is None:
+        raise DataError(f"{part!r} in {text!r} is no range; write for example '**-0.5', '10.0-**', '3-7' or 'bad'")
+    energies = "." in part
+    low = None if match[1] == "**" else float(match[1])
+    if match[2] is None:
+        high = low
+    else:
+        high = None if match[2] == "**" else float(match[2])
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    return Range(low, high, energies)
+
+
+def select(part: Range, e_min: np.ndarray | None, e_max: np.ndarray | None, n_groups: int) -> np.ndarray:
+    """Return which groups a range touches, (groups,) bool.
+
+    Raises
+    ------
+    DataError
+        Energies asked of a spectrum without response.
+    """
+    if part.energies:
+        if e_min is None or e_max is None:
+            raise DataError("an energy range needs a response; give channels, or set the spectrum's response first")
+        low = -np.inf if part.low is None else part.low
+        high = np.inf if part.high is None else part.high
+        return (e_max > low) & (e_min < high)
+    number = np.arange(1, n_groups + 1)
+    low = 1 if part.low is None else part.low
+    high = n_groups if part.high is None else part.high
+    return (number >= low) & (number <= high)
+
+
+def compact(numbers: np.ndarray) -> str:
+    """Return channel numbers as ``"1 3-5 7"``."""
+    if len(numbers) == 0:
+        return ""
+    breaks = np.flatnonzero(np.diff(numbers) != 1)
+    firsts = np.concatenate([[numbers[0]], np.asarray(numbers)[breaks + 1]])
+    lasts = np.concatenate([np.asarray(numbers)[breaks], [numbers[-1]]])
+    return " ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(firsts, lasts, strict=True))

@@ -1,0 +1,27 @@
+"""The embedded engine under PyXspec's names: ``from xsixsa.embedded import xspec``.
+
+It reads OGIP files, knows some thirty common components and C-stat, W-stat and chi-squared. It is not XSPEC, and it
+never pretends: ``__xsixsa_embedded__`` is True and ``Xset.version`` names it.
+"""
+
+from __future__ import annotations
+
+from xsixsa.embedded.alldata import DataManager
+from xsixsa.embedded.evaluate import Evaluator
+from xsixsa.embedded.fit import FitManager
+from xsixsa.embedded.model import Model
+from xsixsa.embedded.models import ModelManager
+from xsixsa.embedded.parameter import Parameter
+from xsixsa.embedded.settings import XspecSettings
+from xsixsa.embedded.spectrum import Background, Response, Spectrum
+from xsixsa.embedded.state import ENGINE
+
+__all__ = ["AllData", "AllModels", "Background", "Fit", "Model", "Parameter", "Response", "Spectrum", "Xset"]
+
+__xsixsa_embedded__ = True
+
+Xset = ENGINE.settings = XspecSettings(ENGINE)
+Fit = ENGINE.fit = FitManager(ENGINE)
+AllData = ENGINE.data = DataManager(ENGINE)
+AllModels = ENGINE.models = ModelManager(ENGINE)
+ENGINE.evaluator = Evaluator(ENGINE)
