@@ -6,7 +6,8 @@ from standin import make_result
 
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.plot import corner_figure, plot_corner, plot_spectrum, spectrum_figure
-from xsixsa.plot.common import interval_text, weighted_quantiles
+from xsixsa.plot.common import interval_text
+from xsixsa.summary_text import weighted_quantile
 
 
 def texts(figure):
@@ -20,21 +21,13 @@ def test_interval_keeps_two_digits_of_the_smaller_error():
     assert interval_text(1.0, 1.0, 1.0) == "$1.000^{+0.000}_{-0.000}$"
 
 
-def test_weighted_quantiles_agree_with_repeats():
-    rng = np.random.default_rng(0)
-    values, repeats = rng.normal(size=2000), rng.integers(0, 5, 2000)
-    q = [0.05, 0.5, 0.95]
-    expected = np.quantile(np.repeat(values, repeats), q)
-    np.testing.assert_allclose(weighted_quantiles(values, repeats.astype(float), q), expected, atol=0.02)
-
-
 def test_corner_respects_weights_names_and_units():
     result = make_result()
     figure = corner_figure(result, truths={"nH": 0.2})
     panels = np.array(figure.axes).reshape(3, 3)
     assert [axes.get_xlabel() for axes in panels[-1]] == ["nH (10^22)", "PhoIndex", "powerlaw.norm"]
     # the draws are 1.5 times as wide as the posterior: unweighted quantiles would give 0.015
-    low, middle, high = weighted_quantiles(result.theta[:, 0], result.weights, [0.16, 0.5, 0.84])
+    low, middle, high = weighted_quantile(result.theta[:, 0], result.weights, [0.16, 0.5, 0.84])
     assert high - middle == pytest.approx(0.01, rel=0.05)
     assert panels[0, 0].get_title() == f"nH = {interval_text(low, middle, high)}"
     lines = sorted(line.get_xdata()[0] for line in panels[0, 0].lines)
@@ -151,4 +144,6 @@ def test_files_are_written_whole_and_pyplot_is_left_alone(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corner.png", "spectrum.pdf"]
     with pytest.raises(UsageError, match="ends in one of"):
         plot_corner(result, tmp_path / "corner.xyz")
+    assert len(plot_corner(result).axes) == 9
+    assert len(plot_spectrum(result).axes) == 2
     assert pyplot.get_fignums() == open_before

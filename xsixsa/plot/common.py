@@ -7,22 +7,12 @@ import os
 import textwrap
 from pathlib import Path
 
-import numpy as np
-
 from xsixsa.errors import UsageError
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
-__all__ = ["interval_text", "save_figure", "verdict_text", "weighted_quantiles"]
+__all__ = ["interval_text", "save_figure", "verdict_text"]
 
 WARNING_COLOUR = "#b3261e"
-
-
-def weighted_quantiles(values: np.ndarray, weights: np.ndarray, q) -> np.ndarray:
-    """Quantiles ``q`` of ``values`` (n,) under ``weights`` (n,), interpolated in the cumulative weight."""
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    middle = (cumulative - 0.5 * weights[order]) / cumulative[-1]
-    return np.interp(q, middle, values[order])
 
 
 def interval_text(low: float, middle: float, high: float) -> str:
@@ -38,10 +28,10 @@ def interval_text(low: float, middle: float, high: float) -> str:
 
 
 def verdict_text(result, width: int = 60) -> str:
-    """Warning to print on a figure; empty when the run converged."""
-    if result.verdict.converged:
+    """What to print on a figure unless everything is well: the verdict, and every reason for it."""
+    if result.verdict.text == "converged":
         return ""
-    lines = ["NOT CONVERGED"]
+    lines = [result.verdict.text.upper()]
     for reason in result.verdict.reasons:
         lines += textwrap.wrap(reason, width, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)
@@ -61,6 +51,6 @@ def save_figure(figure, path: str | os.PathLike, overwrite: bool, dpi: int = 150
     known = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
         raise UsageError(f"{path}: a figure's name ends in one of {', '.join(sorted(known))}")
-    with replacing(path, overwrite=overwrite) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=dpi)
     return path

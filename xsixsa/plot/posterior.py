@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from xsixsa.errors import UsageError
-from xsixsa.plot.common import WARNING_COLOUR, interval_text, save_figure, verdict_text, weighted_quantiles
+from xsixsa.plot.common import WARNING_COLOUR, interval_text, save_figure, verdict_text
+from xsixsa.summary_text import weighted_quantile
 
 __all__ = ["corner_figure", "plot_corner"]
 
@@ -26,7 +26,7 @@ def _axis_label(parameter: Mapping) -> str:
 
 
 def _panel_range(values: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, float], str]:
-    low, high = weighted_quantiles(values, weights, _CENTRAL)
+    low, high = weighted_quantile(values, weights, _CENTRAL)
     if low > 0 and high / low > _LOG_SPAN:
         margin = (high / low) ** _MARGIN
         return (low / margin, high * margin), "log"
@@ -116,7 +116,7 @@ def corner_figure(result, truths: Mapping[str, float] | Sequence[float | None] |
     )
     panels = np.array(figure.axes).reshape(dim, dim)
     for axes, name, column in zip(panels.diagonal(), result.names, theta.T, strict=True):
-        low, middle, high = weighted_quantiles(column, weights, [0.16, 0.5, 0.84])
+        low, middle, high = weighted_quantile(column, weights, [0.16, 0.5, 0.84])
         separator = " = " if len(name) < 10 else " =\n"
         axes.set_title(f"{name}{separator}{interval_text(low, middle, high)}", fontsize=10)
     _plain_ticks(panels, scales)
@@ -165,16 +165,28 @@ def _annotate(figure, result, dim: int) -> None:
 
 def plot_corner(
     result,
-    path: str | os.PathLike,
+    path: str | os.PathLike | None = None,
     truths: Mapping[str, float] | Sequence[float | None] | None = None,
     *,
     overwrite: bool = True,
-) -> Path:
-    """Write the corner plot of ``result`` to ``path``; see `corner_figure`.
+):
+    """Corner plot of ``result``; see `corner_figure`.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    path : str or path, optional
+        File to write, in the format of its suffix.
+    truths : dict or sequence, optional
+        Values to mark.
+    overwrite : bool
+        Whether an existing file may be replaced.
 
     Returns
     -------
-    pathlib.Path
-        The file.
+    pathlib.Path or matplotlib.figure.Figure
+        The file, or the figure where no path is given.
     """
-    return save_figure(corner_figure(result, truths), path, overwrite)
+    figure = corner_figure(result, truths)
+    return figure if path is None else save_figure(figure, path, overwrite)

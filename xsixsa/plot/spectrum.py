@@ -6,7 +6,6 @@ import math
 import os
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -216,12 +215,22 @@ def spectrum_figure(result):
     return figure
 
 
-def plot_spectrum(result, path: str | os.PathLike, *, overwrite: bool = True) -> Path:
-    """Write data, posterior predictive and residuals of ``result`` to ``path``; see `spectrum_figure`.
+def plot_spectrum(result, path: str | os.PathLike | None = None, *, overwrite: bool = True):
+    """Data, posterior predictive and residuals of ``result``; see `spectrum_figure`.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    path : str or path, optional
+        File to write, in the format of its suffix.
+    overwrite : bool
+        Whether an existing file may be replaced.
 
     Returns
     -------
-    pathlib.Path
-        The file.
+    pathlib.Path or matplotlib.figure.Figure
+        The file, or the figure where no path is given.
     """
-    return save_figure(spectrum_figure(result), path, overwrite)
+    figure = spectrum_figure(result)
+    return figure if path is None else save_figure(figure, path, overwrite)

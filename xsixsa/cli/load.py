@@ -1,0 +1,260 @@
+"""Spectra, responses and model into an engine's session, through the names that PyXspec has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xsixsa.errors import DataError, ModelError, SessionError, UsageError, XsixsaError
+
+__all__ = ["Files", "choose_engine", "load_spectra", "notice", "restore", "set_model"]
+
+# A spectrum of a file with several, or an extension: XSPEC's and FITSIO's notation behind the name.
+_SELECTOR = re.compile(r"[\[{].*$")
+_NONE = ("", "none")
+_ROLES = {"RESPFILE": "--rmf", "ANCRFILE": "--arf", "BACKFILE": "--background"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that the command line names in place of those of the headers; empty where it names none.
+
+    Attributes
+    ----------
+    rmf, arf, background : tuple of str
+        One for all spectra or one for each; ``none`` for none.
+    """
+
+    rmf: tuple[str, ...] = ()
+    arf: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
+
+
+def choose_engine(name: str):
+    """Module with PyXspec's names: the real one, the embedded one, or for ``auto`` the real one where there is one.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or PyXspec is asked for and cannot be imported.
+    """
+    if name not in ("auto", "xspec", "embedded"):
+        raise UsageError(f"unknown engine {name!r}; choose auto, xspec or embedded")
+    if name != "embedded":
+        try:
+            import xspec
+
+            return xspec
+        except ModuleNotFoundError as error:
+            if error.name != "xspec":
+                raise _broken(error) from error
+            if name == "xspec":
+                raise UsageError("PyXspec cannot be imported: initialise HEASoft, or use --engine embedded") from error
+        except ImportError as error:
+            # present but broken: taking another engine instead would be a silent change of what was asked for
+            raise _broken(error) from error
+    from xsixsa.embedded import xspec as embedded
+
+    return embedded
+
+
+def _broken(error: ImportError) -> UsageError:
+    return UsageError(f"PyXspec is installed but does not load ({error}); repair it, or use --engine embedded")
+
+
+@contextmanager
+def _translated(kind: type[XsixsaError], what: str) -> Iterator[None]:
+    """PyXspec raises bare `Exception`: make it one of ours, with what was being done."""
+    try:
+        yield
+    except XsixsaError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {str(error).strip() or type(error).__name__}") from error
+
+
+def _existing(name: str, role: str) -> str:
+    """``name`` as the engine can read it from here.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or XSPEC would split its name at a blank.
+    """
+    path = Path(_SELECTOR.sub("", name))
+    selector = name[len(str(path)) :] if name.startswith(str(path)) else ""
+    # FITSIO finds a compressed file under its plain name
+    if not path.exists() and not Path(f"{path}.gz").exists():
+        raise DataError(f"no such file: {name} ({role})")
+    if path.is_dir():
+        raise DataError(f"{name} is a folder, not a file ({role})")
+    # an absolute name stays right in the saved session wherever that is opened; blanks end a name in XSPEC
+    for candidate in (os.path.abspath(path), os.path.relpath(path)):
+        if not re.search(r"\s", candidate + selector):
+            return candidate + selector
+    raise DataError(f"XSPEC cannot read a name with a blank in it: rename {name}")
+
+
+def _named_in_header(spectrum: str) -> dict[str, str]:
+    """Files that the header of a spectrum names, by keyword; those it leaves open are left out."""
+    from astropy.io import fits
+
+    path = _SELECTOR.sub("", spectrum)
+    path = path if os.path.exists(path) else f"{path}.gz"
+    try:
+        with fits.open(path) as hdus:
+            tables = [h.header for h in hdus[1:] if "SPECTRUM" in (h.header.get("HDUCLAS1"), h.header.get("EXTNAME"))]
+    except OSError as error:
+        raise DataError(f"{spectrum} is not a FITS spectrum: {error}") from error
+    if not tables:
+        raise DataError(f"{spectrum} holds no spectrum (no extension SPECTRUM); is it a response?")
+    named = {key: str(tables[0].get(key, "")).strip() for key in _ROLES}
+    return {key: value for key, value in named.items() if value.lower() not in _NONE}
+
+
+def _beside(spectrum: str, keyword: str, name: str) -> str | None:
+    """Where the file that a header names is, when XSPEC would not find it: None when it lies where XSPEC looks."""
+    for candidate in (name, f"{name}.gz"):
+        if os.path.exists(_SELECTOR.sub("", candidate)):
+            return None
+    folder = Path(spectrum).parent
+    if (folder / _SELECTOR.sub("", name)).exists() or (folder / f"{name}.gz").exists():
+        return _existing(str(folder / name), f"{keyword} of {spectrum}")
+    raise DataError(
+        f"{spectrum} names {keyword} = {name}, which is neither here nor beside it: "
+        f"give it with {_ROLES[keyword]} FILE, or say {_ROLES[keyword]} none"
+    )
+
+
+def _for_each(names: Sequence[str], n: int, option: str) -> list[str | None]:
+    if len(names) not in (0, 1, n):
+        raise UsageError(f"{option} is given {len(names)} times for {n} spectra: once for all, or once for each")
+    return list(names) * n if len(names) == 1 else list(names) or [None] * n
+
+
+def _resolve(spectrum: str, given: dict[str, str | None]) -> dict[str, str | None]:
+    """What to set by hand for one spectrum, by keyword: a file, or None to remove the one of the header."""
+    named = _named_in_header(spectrum)
+    chosen: dict[str, str | None] = {}
+    for keyword, option in _ROLES.items():
+        name = given[keyword]
+        if name is not None:
+            chosen[keyword] = None if name.lower() in _NONE else _existing(name, option)
+        elif keyword in named and (found := _beside(spectrum, keyword, named[keyword])):
+            chosen[keyword] = found
+    if "RESPFILE" not in named and not chosen.get("RESPFILE"):
+        raise DataError(f"{spectrum} has no response (its header names none): give one with --rmf FILE")
+    return chosen
+
+
+def load_spectra(xspec, names: Sequence[str], files: Files) -> None:
+    """Load spectra into data group 1, with responses and backgrounds found beside them where XSPEC would miss them.
+
+    Parameters
+    ----------
+    xspec : module
+        The engine.
+    names : sequence of str
+        Spectra, as named from the current folder.
+    files : Files
+        What the command line gives in place of the headers' files.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, unreadable or does not match the others.
+    UsageError
+        If the numbers of files disagree.
+    """
+    options = {"RESPFILE": files.rmf, "ANCRFILE": files.arf, "BACKFILE": files.background}
+    columns = {key: _for_each(value, len(names), _ROLES[key]) for key, value in options.items()}
+    paths = [_existing(name, "spectrum") for name in names]
+    chosen = [_resolve(name, {k: v[i] for k, v in columns.items()}) for i, name in enumerate(names)]
+    with _translated(DataError, f"loading {', '.join(names)}"):
+        xspec.AllData(" ".join(f"1:{i} {path}" for i, path in enumerate(paths, start=1)))
+    if xspec.AllData.nSpectra != len(names):
+        raise DataError(f"{xspec.AllData.nSpectra} of {len(names)} spectra were loaded: {', '.join(names)}")
+    for i, (name, files_) in enumerate(zip(names, chosen, strict=True), start=1):
+        _attach(xspec.AllData(i), name, files_)
+
+
+def _attach(spectrum, name: str, chosen: dict[str, str | None]) -> None:
+    if "RESPFILE" in chosen:
+        with _translated(DataError, f"response {chosen['RESPFILE']} for {name}"):
+            spectrum.response = chosen["RESPFILE"]
+    with _translated(DataError, f"{name} has no response that could be loaded; give one with --rmf FILE"):
+        response = spectrum.response
+    if "ANCRFILE" in chosen:
+        with _translated(DataError, f"effective area {chosen['ANCRFILE']} for {name}"):
+            response.arf = chosen["ANCRFILE"]
+    if "BACKFILE" in chosen:
+        with _translated(DataError, f"background {chosen['BACKFILE']} for {name}"):
+            spectrum.background = chosen["BACKFILE"]
+
+
+def notice(xspec, ignored: str) -> None:
+    """Ignore bad channels and what ``ignored`` says in XSPEC's words.
+
+    Raises
+    ------
+    DataError
+        If a spectrum has no bin left.
+    """
+    for words in ("bad", ignored):
+        if words:
+            with _translated(DataError, f"ignore {words}"):
+                xspec.AllData.ignore(words)
+    for i in range(1, xspec.AllData.nSpectra + 1):
+        spectrum = xspec.AllData(i)
+        if not len(spectrum.noticed):
+            raise DataError(f"no bin of {spectrum.fileName} is left after `ignore bad` and `ignore {ignored}`")
+
+
+def set_model(xspec, expression: str) -> None:
+    """Define the model for the loaded spectra.
+
+    Raises
+    ------
+    ModelError
+        If the engine does not take the expression.
+    """
+    with _translated(ModelError, f"model {expression!r}"):
+        xspec.Model(expression)
+
+
+def _restore_folder(path: Path) -> Path:
+    """Folder from which the relative names in a saved session are right."""
+    for line in path.read_text(errors="replace").splitlines():
+        words = line.split()
+        if words[:1] == ["data"] and len(words) > 1:
+            name = _SELECTOR.sub("", words[-1])
+            if not os.path.isabs(name) and not os.path.exists(name) and (path.parent / name).exists():
+                return path.parent
+    return Path.cwd()
+
+
+def restore(xspec, name: str) -> None:
+    """Restore a session from an ``.xcm`` file; names in it may be relative to the current folder or to the file's.
+
+    Raises
+    ------
+    SessionError
+        If the engine cannot restore it, or nothing was loaded.
+    """
+    path = Path(_existing(name, "saved session"))
+    here = Path.cwd()
+    try:
+        path = path.resolve()
+        os.chdir(_restore_folder(path))
+        with _translated(SessionError, f"restoring {name}"):
+            xspec.Xset.restore(str(path))
+    finally:
+        os.chdir(here)
+    if not xspec.AllData.nSpectra:
+        raise SessionError(f"{name} loads no spectrum: save the session with `save all FILE`")
+    if not xspec.AllModels.sources:
+        raise SessionError(f"{name} defines no model: save the session with `save all FILE`")
