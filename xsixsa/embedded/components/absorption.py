@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from xsixsa.embedded.components.base import Component, ModelContext, ParameterSpec, column, positive
+from xsixsa.embedded.components.base import Component, ModelContext, ParameterSpec, column
 from xsixsa.errors import ModelError
 
 __all__ = ["TBabs"]
@@ -26,18 +26,17 @@ def load_table(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TBabs(Component):
-    """TBabs: ``exp(-nH sigma)`` with sigma the mean of the cross-sections at the two edges of the bin, as XSPEC takes it."""
+    """TBabs: ``exp(-nH sigma)``, sigma the mean of the cross-sections at the two edges of the bin, as in XSPEC."""
 
     name = "TBabs"
     kind = "mul"
     parameters = (HYDROGEN,)
 
-    def prepare(self, energies: np.ndarray, context: ModelContext) -> np.ndarray:
+    def _grid(self, edges: np.ndarray, context: ModelContext) -> np.ndarray:
         log_energy, log_sigma = load_table(f"tbabs_{context.abund}")
-        sigma = np.exp(np.interp(np.log(positive(energies)), log_energy, log_sigma))
+        sigma = np.exp(np.interp(np.log(edges), log_energy, log_sigma))
         return -0.5 * (sigma[1:] + sigma[:-1])
 
-    def evaluate(self, energies, p, context, prepared=None):
-        negative_sigma = self.prepare(energies, context) if prepared is None else prepared
-        exponent = column(p, 0) * negative_sigma
+    def _values(self, prepared: np.ndarray, p: np.ndarray) -> np.ndarray:
+        exponent = column(p, 0) * prepared
         return np.exp(exponent, out=exponent)

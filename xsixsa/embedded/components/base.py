@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-__all__ = ["REDSHIFT", "Component", "ModelContext", "ParameterSpec", "column"]
+__all__ = ["REDSHIFT", "Component", "ModelContext", "ParameterSpec", "column", "redshifted_edges", "trapezoid"]
 
 #: Energies at or below zero (some responses start at 0 keV) are taken as this, in keV, so that powers stay finite.
 SMALLEST_ENERGY = 1e-10
@@ -56,7 +56,7 @@ class ModelContext:
 
 
 class Component:
-    """One model component; subclasses set the class attributes and write `evaluate`.
+    """One model component; a subclass sets the class attributes and writes ``_values`` and, if useful, ``_grid``.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Component:
     parameters : tuple of ParameterSpec
         Without ``norm``, which the model code appends to additive components.
     scale : tuple of str
-        Parameters that XSPEC calls scale parameters: never fitted, only a value.
+        Parameters that XSPEC calls scale parameters: they have a value and can never be thawed.
     """
 
     name: ClassVar[str] = ""
@@ -81,7 +81,7 @@ class Component:
         Parameters
         ----------
         energies : (m + 1,) float64
-            Bin edges in keV, ascending.
+            Bin edges in keV, ascending; zero is lifted to `SMALLEST_ENERGY`.
         context : ModelContext
             Settings in force.
 
@@ -89,15 +89,20 @@ class Component:
         -------
         object
             Handed back to `evaluate` as ``prepared``; its type is the component's own affair.
+
+        Raises
+        ------
+        ModelError
+            When the settings ask for something the component cannot have (an unknown abundance table).
         """
-        return None
+        return self._grid(np.maximum(np.asarray(energies, dtype=float), SMALLEST_ENERGY), context)
 
     def evaluate(self, energies: np.ndarray, p: np.ndarray, context: ModelContext, prepared: Any = None) -> np.ndarray:
         """Evaluate at many parameter vectors at once.
 
-        The array is written row by row with elementwise operations only, so that a row is the same to
-        the last bit whatever stands beside it. Callers keep ``n * m`` small enough for the cache
-        (some 10^4 to 10^5 values): larger blocks are correct, only slower.
+        A row is the same to the last bit whatever stands beside it in the batch. Callers keep ``n * m``
+        small enough for the processor's cache (some 10^4 to 10^5 values): larger blocks are correct,
+        only slower.
 
         Parameters
         ----------
@@ -116,14 +121,60 @@ class Component:
             Photons/cm2/s in each bin (additive) or the factor of each bin (multiplicative). Always a
             new array that the caller may change in place.
         """
+        if prepared is None:
+            prepared = self.prepare(energies, context)
+        return self._values(prepared, np.asarray(p, dtype=float))
+
+    def _grid(self, edges: np.ndarray, context: ModelContext) -> Any:
+        """Build ``prepared`` from positive bin edges; the edges themselves unless a subclass knows better."""
+        return edges
+
+    def _values(self, prepared: Any, p: np.ndarray) -> np.ndarray:
+        """Fill the (n, m) array of `evaluate`."""
         raise NotImplementedError
 
 
 def column(p: np.ndarray, index: int) -> np.ndarray:
     """Parameter ``index`` of every theta as an (n, 1) array, contiguous so that results do not depend on strides."""
-    return np.ascontiguousarray(p[:, index], dtype=float)[:, None]
+    return np.ascontiguousarray(p[:, index])[:, None]
 
 
-def positive(energies: np.ndarray) -> np.ndarray:
-    """Bin edges with zero lifted to `SMALLEST_ENERGY`, where logarithms and powers exist."""
-    return np.maximum(np.asarray(energies, dtype=float), SMALLEST_ENERGY)
+def trapezoid(density: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
+    """Integrate a spectrum given at the bin edges by one trapezoid per bin, as many of XSPEC's components do.
+
+    Parameters
+    ----------
+    density : (n, m + 1)
+        Photons/cm2/s/keV at the edges.
+    half_widths : (m,) or (n, m)
+        Half the bin widths in keV.
+
+    Returns
+    -------
+    (n, m)
+    """
+    flux = density[:, 1:] + density[:, :-1]
+    flux *= half_widths
+    return flux
+
+
+def redshifted_edges(edges: np.ndarray, redshift: np.ndarray) -> np.ndarray:
+    """Bin edges in the source's frame, rounded to single precision as XSPEC's older components hold them.
+
+    In a narrow bin that rounding moves the width, and with it the photons in the bin, by parts in 10^4.
+
+    Parameters
+    ----------
+    edges : (m + 1,)
+        Observed bin edges, keV.
+    redshift : (n, 1)
+
+    Returns
+    -------
+    (n, m + 1) or (1, m + 1) float64
+        One row where all redshifts are the same.
+    """
+    if np.all(redshift == redshift[0]):
+        redshift = redshift[:1]
+    moved = edges.astype(np.float32) * (np.float32(1.0) + redshift.astype(np.float32))
+    return moved.astype(float)

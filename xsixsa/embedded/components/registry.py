@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from xsixsa.embedded.components import absorption, blackbodies, factors, lines, powerlaws
+from xsixsa.embedded.components import (
+    absorption,
+    blackbodies,
+    comptonisation,
+    cutoff,
+    factors,
+    lines,
+    plasma,
+    powerlaws,
+)
 from xsixsa.embedded.components.base import Component
 from xsixsa.errors import ModelError
 
 __all__ = ["available", "find"]
 
-# the order decides abbreviations as in XSPEC: additive before multiplicative, then alphabetical
+# the order decides abbreviations as in XSPEC: additive before multiplicative, each in alphabetical order
 _COMPONENTS: tuple[type[Component], ...] = (
+    blackbodies.BBody,
     blackbodies.BBodyRad,
+    powerlaws.BrokenPowerLaw,
+    plasma.Bremss,
+    comptonisation.CompTT,
+    cutoff.CutoffPowerLaw,
+    blackbodies.DiskBB,
     lines.Gaussian,
+    powerlaws.LogParabola,
+    lines.Lorentz,
     powerlaws.PowerLaw,
+    blackbodies.RedshiftedBBody,
+    lines.RedshiftedGaussian,
+    powerlaws.RedshiftedPowerLaw,
     factors.Constant,
+    factors.Edge,
+    factors.ExpAbs,
+    factors.ExpFac,
+    lines.Gabs,
+    factors.HighECut,
     absorption.TBabs,
+    factors.RedshiftedEdge,
 )
 
 
