@@ -1,0 +1,1 @@
+"""From approximate to exact: pooled importance weights, refinement of the proposal, evidence."""

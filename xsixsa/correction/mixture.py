@@ -1,0 +1,125 @@
+"""Student t mixtures fitted to weighted points by expectation-maximisation.
+
+Cappe et al. 2008 (M-PMC): the fit minimises the Kullback-Leibler divergence from the target that the weighted points
+stand for. No library fits weighted t-mixtures, hence our own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from xsixsa.inference.proposals import StudentMixture
+
+__all__ = ["fit_student_mixture", "temper"]
+
+
+def temper(log_weights: np.ndarray, target_ess: float) -> tuple[np.ndarray, float]:
+    """Normalised weights raised to the largest power <= 1 that keeps the effective sample size at `target_ess`.
+
+    Parameters
+    ----------
+    log_weights
+        Unnormalised log weights, ``-inf`` allowed, shape (n,).
+    target_ess
+        Effective sample size to keep.
+
+    Returns
+    -------
+    weights : numpy.ndarray
+        Shape (n,), sum 1.
+    power : float
+        1 where the untempered weights already have that size.
+    """
+    finite = np.isfinite(log_weights)
+    shifted = np.where(finite, log_weights - log_weights[finite].max(), -np.inf)
+
+    def ess(power: float) -> float:
+        w = np.exp(power * shifted[finite])
+        return float(w.sum() ** 2 / (w @ w))
+
+    low, high = 0.0, 1.0
+    if ess(1.0) < target_ess:
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if ess(middle) >= target_ess else (low, middle)
+    else:
+        low = 1.0
+    weights = np.where(finite, np.exp(low * np.where(finite, shifted, 0.0)), 0.0)
+    return weights / weights.sum(), low
+
+
+def fit_student_mixture(
+    z: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+    components: int = 5,
+    df: float = 8.0,
+    iterations: int = 30,
+    floor: float = 1e-3,
+) -> StudentMixture:
+    """Weighted maximum-likelihood fit of a Student t mixture.
+
+    Parameters
+    ----------
+    z, weights
+        Points of shape (n, d) and their weights, sum 1, shape (n,).
+    rng
+        Chooses the starting means.
+    components
+        At most so many; those that lose their points are dropped.
+    df
+        Degrees of freedom, fixed.
+    iterations
+        Steps of expectation-maximisation.
+    floor
+        Components with less weight than this are dropped.
+    """
+    keep = weights > 1e-12 * weights.max()
+    z, w = z[keep], weights[keep] / weights[keep].sum()
+    d = z.shape[1]
+    overall = np.cov(z.T, aweights=w, ddof=0).reshape(d, d) + 1e-10 * np.eye(d)
+    means = _spread_start(z, w, overall, components, rng)
+    k = len(means)
+    mixture = StudentMixture(np.full(k, 1.0 / k), means, np.repeat(overall[None] / k ** (2.0 / d), k, axis=0), df)
+    # A component needs more points than it has numbers to determine, or its scale collapses on them.
+    fewest = 2.0 * (d + 1) / max(1.0 / (w @ w), 1.0)
+    for _ in range(iterations):
+        logs = mixture.log_components(z)
+        share = np.exp(logs - logsumexp(logs, axis=1, keepdims=True)) * w[:, None]
+        mass = share.sum(axis=0)
+        alive = mass > max(floor, min(fewest, 0.5 / k))
+        if not alive.any():
+            alive = mass == mass.max()
+        mixture = _maximise(z, share[:, alive], mixture, alive, overall)
+    return mixture
+
+
+def _spread_start(z, w, overall, components, rng) -> np.ndarray:
+    """Starting means far from each other: k-means++ seeding in the metric of the overall covariance."""
+    white = np.linalg.solve(np.linalg.cholesky(overall), z.T).T
+    chosen = [int(rng.choice(len(z), p=w))]
+    nearest = ((white - white[chosen[0]]) ** 2).sum(axis=1)
+    for _ in range(components - 1):
+        p = w * nearest
+        if p.sum() <= 0:
+            break
+        chosen.append(int(rng.choice(len(z), p=p / p.sum())))
+        nearest = np.minimum(nearest, ((white - white[chosen[-1]]) ** 2).sum(axis=1))
+    return z[chosen]
+
+
+def _maximise(z, share, old: StudentMixture, alive, overall) -> StudentMixture:
+    d, df = old.dim, old.df
+    mass = share.sum(axis=0)
+    means, scales = [], []
+    for j, index in enumerate(np.flatnonzero(alive)):
+        r = np.linalg.solve(old._chol[index], (z - old.means[index]).T)
+        # Expected precision of the t as a scale mixture of normals (Peel & McLachlan 2000).
+        u = share[:, j] * (df + d) / (df + np.einsum("ij,ij->j", r, r))
+        mean = u @ z / u.sum()
+        centred = z - mean
+        scale = (centred * u[:, None]).T @ centred / mass[j]
+        means.append(mean)
+        scales.append(scale + 1e-6 * np.diag(np.diag(overall)) + 1e-12 * np.eye(d))
+    return StudentMixture(mass, np.array(means), np.array(scales), df)

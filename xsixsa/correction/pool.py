@@ -1,0 +1,109 @@
+"""All draws of all proposals with their deterministic-mixture weights.
+
+Veach & Guibas 1995 ("balance heuristic"); Cornuet et al. 2012 (AMIS): a draw of proposal k is weighted by
+N(z) L / sum_j (n_j / n) q_j(z), so that every evaluation of the likelihood counts and no single proposal has to cover
+the posterior alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import logsumexp
+
+from xsixsa.inference.proposals import log_standard_normal
+
+__all__ = ["Draws", "Pool", "effective_size"]
+
+
+def effective_size(log_weights: np.ndarray) -> float:
+    """Kish's effective sample size (sum w)^2 / sum w^2 of unnormalised log weights."""
+    finite = log_weights[np.isfinite(log_weights)]
+    if not len(finite):
+        return 0.0
+    return float(np.exp(2 * logsumexp(finite) - logsumexp(2 * finite)))
+
+
+@dataclass
+class Draws:
+    """Evaluated points: standard-normal coordinates, log-likelihood, and why invalid ones are."""
+
+    z: np.ndarray
+    log_likelihood: np.ndarray
+    reason: np.ndarray
+    expected: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
+@dataclass
+class Pool:
+    """Draws with the proposals that made them.
+
+    Every row holds `z` (d,), its log-likelihood, and the log density of every proposal there, so that the
+    weights under any part of the pool cost no further evaluation.
+    """
+
+    dim: int
+    proposals: list = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    _z: list[np.ndarray] = field(default_factory=list)
+    _log_l: list[np.ndarray] = field(default_factory=list)
+    _log_q: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def z(self) -> np.ndarray:
+        """Coordinates of all draws, shape (n, d)."""
+        return np.concatenate(self._z) if self._z else np.empty((0, self.dim))
+
+    @property
+    def log_likelihood(self) -> np.ndarray:
+        """Log-likelihood of all draws, ``-inf`` where invalid, shape (n,)."""
+        return np.concatenate(self._log_l) if self._log_l else np.empty(0)
+
+    @property
+    def batch(self) -> np.ndarray:
+        """Which proposal made each draw, shape (n,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def add(self, proposal, draws: Draws) -> None:
+        """Append the draws of `proposal`; draws of the proposal added last may follow in further calls."""
+        new_column = not (self.proposals and self.proposals[-1] is proposal)
+        if new_column:
+            self.proposals.append(proposal)
+            self.counts.append(0)
+            column = proposal.log_prob(self.z)[:, None] if len(self) else np.empty((0, 1))
+            self._log_q = column if self._log_q is None else np.concatenate([self._log_q, column], axis=1)
+        rows = np.stack([p.log_prob(draws.z) for p in self.proposals], axis=1)
+        self._log_q = np.concatenate([self._log_q, rows], axis=0)
+        self._z.append(draws.z)
+        self._log_l.append(draws.log_likelihood)
+        self.counts[-1] += len(draws)
+
+    def rows(self, rows: slice) -> Draws:
+        """Some of the draws, without their proposal."""
+        z, log_l = self.z[rows], self.log_likelihood[rows]
+        return Draws(z, log_l, np.where(np.isfinite(log_l), 0, 1))
+
+    def log_proposal(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Log density of the mixture of all proposals in proportion to their draws, shape (n,)."""
+        return logsumexp(self._log_q[rows] + np.log(np.array(self.counts) / len(self)), axis=1)
+
+    def log_weights(self) -> np.ndarray:
+        """Unnormalised log weights N(z) L / q of all draws, shape (n,)."""
+        return log_standard_normal(self.z) + self.log_likelihood - self.log_proposal()
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the pool."""
+        return effective_size(self.log_weights())
+
+    @property
+    def log_evidence(self) -> float:
+        """Pooled log-evidence: biased a little where proposals were fitted to the draws they reweight."""
+        return float(logsumexp(self.log_weights()) - np.log(len(self)))

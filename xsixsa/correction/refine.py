@@ -1,0 +1,164 @@
+"""Refinement of the proposal on pooled weights, until draws from it are nearly the posterior.
+
+First Student t mixtures fitted to tempered weights (adaptive multiple importance sampling, Cornuet et al. 2012), which
+find the posterior from a poor start; then flows fitted to the pooled points, which follow its shape. The draws made
+after the last fit have been seen by none: the evidence rests on them alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xsixsa.correction.explore import Modes, find_modes
+from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.pool import Pool, effective_size
+from xsixsa.inference.flow import WhitenedFlow
+from xsixsa.inference.problem import BudgetSpent, Problem
+from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, StudentMixture, log_standard_normal
+from xsixsa.options import Options
+from xsixsa.simulate import Simulator
+
+__all__ = ["Refinement"]
+
+log = logging.getLogger(__name__)
+
+# A flow this efficient is not worth another fit.
+_GOOD_EFFICIENCY = 0.5
+# Draws that judge a flow; they stay in the pool but not in the evidence.
+_TRIAL = 1_500
+
+
+@dataclass
+class Refinement:
+    """Adapts proposals to the pool and makes the final draws.
+
+    Attributes
+    ----------
+    final : Proposal or None
+        The proposal of the final draws.
+    final_log_weights : numpy.ndarray
+        Log weights N(z) L / q of the draws made after the last fit and the last decision about it.
+    history : list of dict
+        Every step: what was fitted, draws, efficiency, pooled effective size.
+    budget_spent : bool
+        Whether the evaluations ran out first.
+    """
+
+    problem: Problem
+    pool: Pool
+    simulator: Simulator
+    options: Options
+    modes: Modes | None = None
+    final: Proposal | None = None
+    final_log_weights: np.ndarray = field(default_factory=lambda: np.empty(0))
+    history: list[dict] = field(default_factory=list)
+    budget_spent: bool = False
+
+    def run(self, rng: np.random.Generator) -> None:
+        """Explore a second time, adapt mixtures to all that was found, fit flows, draw."""
+        try:
+            if self.options.exploration > 0:
+                self._explore(rng)
+            self._adapt(rng)
+            self._polish(rng)
+            self._finish(rng)
+        except BudgetSpent:
+            self.budget_spent = True
+            log.info("the %d evaluations allowed are used up", self.problem.max_evaluations)
+
+    def _adapt(self, rng) -> None:
+        """Refit a mixture to tempered weights and draw from it until the untempered weights are healthy."""
+        pool = self.pool
+        while pool.ess < self.options.flow_ess:
+            mixture, power = self._mixture(pool, rng)
+            proposal = self._defended([mixture], [0.9], "t-mixture")
+            draws = self._draw(proposal, 200 * self.problem.dim, rng)
+            pool.add(proposal, draws)
+            self._note("t-mixture", proposal, draws, pool, power=power)
+
+    def _mixture(self, pool: Pool, rng) -> tuple[StudentMixture, float]:
+        with self.problem.stage("correct"):
+            weights, power = temper(pool.log_weights(), max(self.options.warm_ess, 30.0 * self.problem.dim))
+            return fit_student_mixture(pool.z, weights, rng).widened(1.2), power
+
+    def _defended(self, parts: list[Proposal], fractions: list[float], name: str) -> MixtureProposal:
+        prior = PriorProposal(self.problem.dim)
+        return MixtureProposal([*parts, prior], [*fractions, 1 - sum(fractions)], name=name)
+
+    def _draw(self, proposal: Proposal, n: int, rng):
+        return self.problem.evaluate(proposal.sample(n, rng))
+
+    def _explore(self, rng) -> None:
+        """A start from the prior that knows nothing of the first: what it finds joins the pool."""
+        planned = self.problem.n_evaluations + 2 * self.options.ess
+        most = min(int(self.options.exploration * planned), self.problem.remaining)
+        prior = PriorProposal(self.problem.dim)
+        first = self._draw(prior, most // 3, rng)
+        self.pool.add(prior, first)
+        # Half of the starts are the best of these draws, the others any: a narrow mode is among neither's best.
+        order = np.argsort(-first.log_likelihood)
+        descents = max(4, (most // 3) // (9 * (self.problem.dim + 1)))
+        starts = np.concatenate(
+            [first.z[order[: descents // 2]], first.z[rng.permutation(len(first))[: -(-descents // 2)]]]
+        )
+        with self.problem.stage("explore"):
+            self.modes = find_modes(self.problem, self.simulator, starts)
+        if self.modes is None:
+            return
+        proposal = self._defended([self.modes.mixture()], [0.95], "modes")
+        draws = self._draw(proposal, most // 3, rng)
+        self.pool.add(proposal, draws)
+        self._note("second exploration", proposal, draws, self.pool, modes=len(self.modes.z), descents=descents)
+
+    def _polish(self, rng) -> None:
+        """Fit flows to the pool until one is efficient, or gains nothing more."""
+        best = 0.0
+        for _ in range(self.options.max_refits):
+            with self.problem.stage("correct"):
+                weights, _ = temper(self.pool.log_weights(), 0.0)
+                flow = WhitenedFlow(self.pool.z, weights, rng)
+                wide = fit_student_mixture(self.pool.z, weights, rng).widened(1.5, df=5.0)
+            self.final = self._defended([flow, wide], [0.82, 0.13], "refitted flow")
+            draws = self._draw(self.final, _TRIAL, rng)
+            efficiency = effective_size(self._weights(draws)) / len(draws)
+            self.pool.add(self.final, draws)
+            self._note("refitted flow", self.final, draws, self.pool)
+            if efficiency >= _GOOD_EFFICIENCY or 0 < efficiency < 1.1 * best:
+                return
+            best = max(best, efficiency)
+
+    def _finish(self, rng) -> None:
+        """Draw from the last proposal until the pool has the effective size asked for."""
+        self.final_log_weights = np.empty(0)
+        n = self.options.min_draws
+        while n > 0:
+            draws = self._draw(self.final, min(n, 10_000), rng)
+            self.pool.add(self.final, draws)
+            self.final_log_weights = np.concatenate([self.final_log_weights, self._weights(draws)])
+            self._note("final draws", self.final, draws, self.pool)
+            short = max(self.options.min_draws - len(self.final_log_weights), 0)
+            lacking = self.options.ess - self.pool.ess
+            if lacking > 0:
+                rate = max(effective_size(self.final_log_weights) / len(self.final_log_weights), 0.01)
+                short = max(short, int(1.05 * lacking / rate) + 100)
+            n = short
+
+    def _weights(self, draws) -> np.ndarray:
+        return log_standard_normal(draws.z) + draws.log_likelihood - self.final.log_prob(draws.z)
+
+    def _note(self, step: str, proposal: Proposal, draws, pool: Pool, **more) -> None:
+        log_w = log_standard_normal(draws.z) + draws.log_likelihood - proposal.log_prob(draws.z)
+        entry = {
+            "step": step,
+            "draws": len(draws),
+            "efficiency": effective_size(log_w) / max(len(draws), 1),
+            "pool_ess": pool.ess,
+            "n_evaluations": self.problem.n_evaluations,
+            **more,
+        }
+        self.history.append(entry)
+        self.problem.report(ess=self.pool.ess)
+        log.info("%(step)s: %(draws)d draws, efficiency %(efficiency).3f, pooled ESS %(pool_ess).0f", entry)

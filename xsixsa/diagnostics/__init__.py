@@ -1,0 +1,1 @@
+"""Goodness of fit and other checks of a finished run."""

@@ -1,0 +1,1 @@
+"""From simulations to a first posterior: proposals, the neural posterior estimator, rounds."""

@@ -1,0 +1,98 @@
+"""What a run asks of the session: points of the prior in, log-likelihoods and expected counts out, all counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+
+from xsixsa.correction.pool import Draws
+from xsixsa.prior import Prior
+
+__all__ = ["BudgetSpent", "Problem"]
+
+
+class BudgetSpent(Exception):
+    """The evaluations allowed are used up: a signal between the stages, never shown to a user."""
+
+
+class Problem:
+    """A prior and a likelihood, with a budget and a clock.
+
+    Parameters
+    ----------
+    prior
+        Prior of the free parameters.
+    evaluate
+        ``evaluate(theta, progress)`` -> object with ``expected`` (n, bins), ``statistic`` (n,) and ``reason`` (n,).
+    max_evaluations
+        Evaluations allowed in all.
+    progress
+        Called as ``progress(stage, n_evaluations, ess)`` now and then.
+
+    Attributes
+    ----------
+    n_evaluations : int
+        Every theta that was handed to the engine, whatever for.
+    seconds : dict
+        Wall-clock seconds by stage.
+    """
+
+    def __init__(self, prior: Prior, evaluate: Callable, max_evaluations: int, progress: Callable | None = None):
+        self.prior, self._evaluate, self.max_evaluations = prior, evaluate, max_evaluations
+        self._progress = progress or (lambda stage, n_evaluations, ess: None)
+        self.n_evaluations, self.seconds = 0, {}
+        self.failures: dict[int, int] = {}
+        self.stage_name, self.ess = "start", 0.0
+
+    @property
+    def dim(self) -> int:
+        """Number of parameters."""
+        return self.prior.dim
+
+    @property
+    def remaining(self) -> int:
+        """Evaluations left."""
+        return max(0, self.max_evaluations - self.n_evaluations)
+
+    @contextmanager
+    def stage(self, name: str):
+        """Charge the time spent inside to the stage `name`; time of inner stages counts there only."""
+        outer, start, inner_before = self.stage_name, time.perf_counter(), sum(self.seconds.values())
+        self.stage_name = name
+        self.report()
+        try:
+            yield
+        finally:
+            inside = sum(self.seconds.values()) - inner_before
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - inside
+            self.stage_name = outer
+
+    def report(self, ess: float | None = None, done: int = 0) -> None:
+        """Tell the progress callback where we are."""
+        self.ess = self.ess if ess is None else ess
+        self._progress(self.stage_name, self.n_evaluations + done, self.ess)
+
+    def evaluate(self, z: np.ndarray, keep_expected: bool = False) -> Draws:
+        """Log-likelihood -C/2 at z, shape (n, d); fewer rows come back where the budget ends.
+
+        Raises
+        ------
+        BudgetSpent
+            If no evaluation is left.
+        """
+        z = z[: self.remaining]
+        if not len(z):
+            raise BudgetSpent
+        with self.stage("simulate"):
+            theta = self.prior.from_normal(z)
+            result = self._evaluate(theta, lambda done: self.report(done=done))
+        self.n_evaluations += len(z)
+        for reason, count in zip(*np.unique(result.reason, return_counts=True), strict=True):
+            if reason:
+                self.failures[int(reason)] = self.failures.get(int(reason), 0) + int(count)
+        valid = (result.reason == 0) & np.isfinite(result.statistic)
+        log_l = np.where(valid, -0.5 * np.where(valid, result.statistic, 0.0), -np.inf)
+        return Draws(z, log_l, np.asarray(result.reason), result.expected if keep_expected else None)

@@ -1,0 +1,99 @@
+"""Settings of a run in one small object, and three presets of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from xsixsa.errors import UsageError
+
+__all__ = ["Options", "preset"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run may spend and how.
+
+    Attributes
+    ----------
+    ess : int
+        Effective sample size asked for; 10 000 resolves a marginal to 2e-3 nat.
+    max_evaluations : int
+        Evaluations of the engine, whatever for; the run stops there and says that it has not converged.
+    rounds : int
+        Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior.
+    simulations : int
+        Simulations in a round; the first has twice as many.
+    quantile : float
+        Share of the neural posterior's draws outside the region kept for the next round (1e-3 as published).
+    defensive : float
+        Share of each round drawn from the prior whatever the network says.
+    warm_ess : float
+        The pooled weights are tempered to this effective size while a mixture is fitted to them.
+    flow_ess : float
+        Untempered effective size from which a flow is fitted to the pool.
+    max_refits : int
+        Flows fitted at most.
+    exploration : float
+        Share of the evaluations for a second exploration that starts from the prior alone.
+    min_draws : int
+        Draws on which the evidence rests at least; none of them has been seen by a fit.
+    """
+
+    ess: int = 10_000
+    max_evaluations: int = 150_000
+    rounds: int = 2
+    simulations: int = 3_000
+    quantile: float = 1e-3
+    defensive: float = 0.1
+    warm_ess: float = 300.0
+    flow_ess: float = 800.0
+    max_refits: int = 4
+    exploration: float = 0.1
+    min_draws: int = 5_000
+
+    def __post_init__(self):
+        for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws"):
+            value = getattr(self, name)
+            if int(value) != value or value < 1:
+                raise UsageError(f"{name} must be a positive whole number, not {value!r}")
+        if self.max_evaluations < 4 * self.simulations:
+            raise UsageError(
+                f"max_evaluations={self.max_evaluations} does not cover the first rounds; "
+                f"allow at least {4 * self.simulations} or lower simulations"
+            )
+        for name in ("quantile", "defensive", "exploration"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)!r}")
+
+    def changed(self, **values) -> Options:
+        """A copy with some settings changed; None leaves a setting as it is."""
+        unknown = sorted(set(values) - set(self.as_dict()))
+        if unknown:
+            raise UsageError(f"unknown option {unknown[0]!r}; known are {', '.join(self.as_dict())}")
+        return replace(self, **{k: v for k, v in values.items() if v is not None})
+
+    def as_dict(self) -> dict:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+_PRESETS = {
+    "quick": Options(rounds=1, simulations=2_000, exploration=0.0, min_draws=3_000),
+    "standard": Options(),
+    "thorough": Options(
+        rounds=4, simulations=6_000, exploration=0.2, warm_ess=600.0, min_draws=20_000, max_evaluations=500_000
+    ),
+}
+
+
+def preset(name: str) -> Options:
+    """Options by name: ``quick`` (a first look), ``standard``, ``thorough``.
+
+    Raises
+    ------
+    UsageError
+        If the name is none of these.
+    """
+    if name not in _PRESETS:
+        raise UsageError(f"unknown preset {name!r}; known are {', '.join(_PRESETS)}")
+    return _PRESETS[name]

@@ -1,0 +1,330 @@
+"""The main job: from a loaded session to an exact posterior."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from xsixsa.correction.evidence import estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
+from xsixsa.correction.pool import Pool, effective_size
+from xsixsa.correction.refine import Refinement
+from xsixsa.diagnostics.goodness import goodness
+from xsixsa.errors import UsageError
+from xsixsa.inference.problem import BudgetSpent, Problem
+from xsixsa.inference.proposals import log_standard_normal
+from xsixsa.inference.rounds import Rounds
+from xsixsa.inference.torch_state import TORCH_THREADS
+from xsixsa.options import Options, preset
+from xsixsa.prior import Prior
+from xsixsa.progress import Reporter
+from xsixsa.result import Result
+from xsixsa.session import Session
+from xsixsa.simulate import Simulator
+from xsixsa.verdict import judge
+
+__all__ = ["Interrupted", "fit", "run"]
+
+_PREDICTIVE_DRAWS = 400
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run; carries what was finished.
+
+    Attributes
+    ----------
+    result : Result or None
+        The posterior so far, marked as not converged; None where nothing was drawn yet.
+    folder : pathlib.Path or None
+        Where it was written.
+    """
+
+    def __init__(self, result: Result | None, folder: Path | None):
+        saved = f"; what was finished is in {folder}, see it with: xsixsa show {folder}" if folder and result else ""
+        super().__init__("interrupted" + saved)
+        self.result, self.folder = result, folder
+
+
+def fit(
+    xspec,
+    prior: Mapping | None = None,
+    *,
+    ess: int | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    max_evaluations: int | None = None,
+    preset: str = "standard",
+    options: Options | None = None,
+    out: str | os.PathLike | None = None,
+    progress: bool | Callable = True,
+    delay: float = 0.0,
+) -> Result:
+    """Exact posterior of the free parameters of a loaded session.
+
+    Parameters
+    ----------
+    xspec
+        The ``xspec`` module (PyXspec) or ``xsixsa.embedded.xspec``, or a :class:`~xsixsa.Session`, with data and model
+        loaded.
+    prior
+        Parameter name or XSPEC index -> ``(low, high)``, :class:`~xsixsa.Uniform`, :class:`~xsixsa.LogUniform`,
+        :class:`~xsixsa.Gaussian`, text such as ``"loguniform:1e-5:1e-2"``, or a frozen scipy distribution. Others come
+        from XSPEC's ``bayes`` setting or from hard limits that are a sensible range; nothing is guessed.
+    ess
+        Effective sample size to reach (10 000).
+    seed
+        Seed of everything random; drawn and stored when not given. The same seed gives the same weighted samples with
+        any number of workers.
+    workers
+        Worker processes; as many as processors by default.
+    max_evaluations
+        Evaluations of the engine allowed in all.
+    preset
+        ``"quick"``, ``"standard"`` or ``"thorough"``.
+    options
+        All settings at once, in place of `preset`.
+    out
+        Folder for the run; must not exist or be empty.
+    progress
+        True for a bar on standard error, False for silence, or a function that takes :class:`~xsixsa.progress.Event`.
+    delay
+        Seconds slept per evaluation inside the workers: benchmarks put XSPEC's cost back with it.
+
+    Returns
+    -------
+    Result
+        Weighted posterior with its verdict. The session is as it was before.
+
+    Raises
+    ------
+    SessionError, PriorError, UsageError, OutputError, WorkerError
+        One clear line each.
+    Interrupted
+        On Ctrl-C, after what was finished has been written to `out`.
+    """
+    settings = (options or _preset(preset)).changed(ess=ess, max_evaluations=max_evaluations)
+    folder = None
+    if out is not None:
+        from xsixsa.run import prepare_run_folder
+
+        folder = prepare_run_folder(out)
+    session = xspec if isinstance(xspec, Session) else Session(xspec)
+    joint = Prior.build(session, prior)
+    seed = int(np.random.SeedSequence().entropy % 2**53) if seed is None else _whole(seed, "seed", 0)
+    workers = len(os.sched_getaffinity(0)) if workers is None else _whole(workers, "workers", 1)
+    return run(session, joint, settings, seed, workers, folder, progress, delay)
+
+
+_preset = preset
+
+
+def _whole(value, name: str, least: int) -> int:
+    if int(value) != value or value < least:
+        raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def run(
+    session: Session,
+    prior: Prior,
+    options: Options,
+    seed: int,
+    workers: int,
+    folder: Path | None,
+    progress: bool | Callable,
+    delay: float = 0.0,
+) -> Result:
+    """:func:`fit` with everything decided; see there."""
+    reporter = Reporter(progress, _plan(options), options.ess)
+    _announce(reporter, session, prior, seed, workers)
+    with session.pool(workers=workers, delay=delay) as pool:
+        problem = Problem(
+            prior,
+            lambda theta, tick: pool.evaluate(theta, progress=tick),
+            options.max_evaluations - _PREDICTIVE_DRAWS - 1,
+            reporter.tick,
+        )
+        job = _Job(session, prior, options, problem, Simulator(session.observations), seed, reporter)
+        try:
+            job.work()
+            result = job.result()
+        except KeyboardInterrupt:
+            result = job.partial()
+            if folder and result:
+                _write(result, folder, session)
+            raise Interrupted(result, folder) from None
+        finally:
+            reporter.done()
+    if folder:
+        _write(result, folder, session)
+    return result
+
+
+def _write(result: Result, folder: Path, session: Session) -> None:
+    from xsixsa.run import write_run
+
+    write_run(result, folder)
+
+
+def _plan(options: Options) -> int:
+    rounds = options.simulations * (options.rounds + 1)
+    return min(int((rounds + options.ess / 0.7 + 5_000) * (1 + options.exploration)), options.max_evaluations)
+
+
+def _announce(reporter: Reporter, session: Session, prior: Prior, seed: int, workers: int) -> None:
+    engine = session.engine
+    reporter.say(f"engine {engine['name']} {engine['version']}, {workers} worker(s), seed {seed}")
+    reporter.say(f"{session.n_bins} bins of {len(session.observations)} spectrum(s), statistic {session.statistic}")
+    for row in prior.describe():
+        reporter.say(f"prior {row['name']:24s} {row['prior']}  ({row['origin']})")
+    for note in (*prior.notes, *session.warnings):
+        reporter.say(f"warning: {note}")
+
+
+class _Job:
+    """One run: the stages in order, and the result from whatever they left."""
+
+    def __init__(self, session, prior, options, problem, simulator, seed, reporter):
+        self.session, self.prior, self.options, self.problem = session, prior, options, problem
+        self.simulator, self.seed, self.reporter = simulator, seed, reporter
+        self.pool = Pool(prior.dim)
+        self.rounds = Rounds(problem, simulator, options, self.pool)
+        self.refinement = Refinement(problem, self.pool, simulator, options)
+        # One stream for each stage: what one stage draws does not shift the next.
+        streams = np.random.SeedSequence(seed).spawn(3)
+        self._rng = [np.random.default_rng(s) for s in streams]
+        self._budget_spent = False
+
+    def work(self) -> None:
+        """Rounds, then refinement."""
+        try:
+            self.rounds.run(self._rng[0])
+        except BudgetSpent:
+            self._budget_spent = True
+            return
+        self.refinement.run(self._rng[1])
+        self._budget_spent = self.refinement.budget_spent
+
+    def result(self) -> Result:
+        """Result of a finished run, with posterior-predictive spectra."""
+        log_w = self.pool.log_weights()
+        if not np.isfinite(log_w).any():
+            raise UsageError("no draw has a valid likelihood within the evaluations allowed; raise max_evaluations")
+        weights = np.exp(log_w - log_w.max())
+        weights /= weights.sum()
+        rows = self._rng[2].choice(len(weights), size=_PREDICTIVE_DRAWS, p=weights)
+        best = int(np.argmax(self.pool.log_likelihood))
+        self.problem.max_evaluations += len(rows) + 1
+        with self.problem.stage("predict"):
+            draws = self.problem.evaluate(self.pool.z[np.append(best, rows)], keep_expected=True)
+        return self._assemble(weights, draws.expected[1:], draws.expected[0])
+
+    def partial(self) -> Result | None:
+        """Result of an interrupted run: no further evaluation, marked as interrupted."""
+        if not len(self.pool) or not np.isfinite(self.pool.log_weights()).any():
+            return None
+        log_w = self.pool.log_weights()
+        weights = np.exp(log_w - log_w.max())
+        bins = self.session.n_bins
+        return self._assemble(weights / weights.sum(), np.empty((0, bins)), np.full(bins, np.nan), interrupted=True)
+
+    def _assemble(self, weights, predictive, predictive_best, interrupted: bool = False) -> Result:
+        pool, problem = self.pool, self.problem
+        z, log_l = pool.z, pool.log_likelihood
+        final = self.refinement.final_log_weights
+        evidence = estimate_evidence(final)
+        numbers = self._numbers(weights, evidence, interrupted)
+        fit_quality = {}
+        if self.session.statistic == "cstat" and np.isfinite(predictive_best).all():
+            fit_quality = dict(goodness(-2 * log_l.max(), predictive_best, self.prior.dim))
+        numbers["goodness"] = fit_quality.get("z")
+        verdict = judge(numbers, self._warnings(weights, z))
+        return Result(
+            parameters=self._parameters(),
+            theta=self.prior.from_normal(z),
+            u=self.prior.cdf(self.prior.from_normal(z)),
+            weights=weights,
+            statistic=np.where(np.isfinite(log_l), -2 * log_l, np.nan),
+            log_prior=log_standard_normal(z),
+            log_proposal=pool.log_proposal(),
+            final_log_weights=final,
+            log_evidence=evidence.value,
+            log_evidence_err=evidence.error,
+            log_evidence_pooled=pool.log_evidence,
+            ess=numbers["ess"],
+            efficiency=effective_size(final) / max(len(final), 1),
+            efficiency_total=numbers["ess"] / max(problem.n_evaluations, 1),
+            pareto_k=numbers["pareto_k"],
+            n_evaluations=problem.n_evaluations,
+            n_failed=sum(problem.failures.values()),
+            seconds={k: round(v, 3) for k, v in problem.seconds.items()},
+            predictive=np.asarray(predictive, np.float32),
+            predictive_best=np.asarray(predictive_best, np.float64),
+            observations=self._observations(),
+            dof=self.session.dof,
+            engine=dict(self.session.engine),
+            seed=self.seed,
+            verdict=verdict,
+            model_expression=self.session.model_expression,
+            settings=dict(self.session.settings),
+            options={**self.options.as_dict(), "torch_threads": TORCH_THREADS},
+            history={"rounds": self.rounds.history, "refinement": self.refinement.history},
+            goodness=fit_quality,
+            session_text=self.session.saved_text(),
+            fingerprint=self.session.fingerprint,
+        )
+
+    def _numbers(self, weights, evidence, interrupted: bool) -> dict:
+        pool, final = self.pool, self.refinement.final_log_weights
+        log_w, missed = pool.log_weights(), 1.0
+        if self.refinement.final is not None and np.isfinite(evidence.value):
+            ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.refinement.final.log_prob(pool.z)
+            missed = mass_not_covered(log_w, ratio, evidence.value)
+        ess = effective_size(log_w)
+        return {
+            "ess": ess,
+            "ess_wanted": self.options.ess,
+            "pareto_k": max(pareto_k(log_w), pareto_k(final)),
+            "log_evidence": evidence.value,
+            "log_evidence_err": evidence.error,
+            "log_evidence_pooled": pool.log_evidence,
+            "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / len(pool), 0.0))),
+            "half_sample_shift": half_sample_shift(final),
+            "missed_mass": missed,
+            "largest_weight": float(weights.max()),
+            "budget_spent": self._budget_spent,
+            "max_evaluations": self.options.max_evaluations,
+            "interrupted": interrupted,
+            "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
+        }
+
+    def _warnings(self, weights: np.ndarray, z: np.ndarray) -> list[str]:
+        from xsixsa.diagnostics.edges import edge_warnings
+
+        found = [*self.session.warnings, *self.prior.notes]
+        if self.problem.failures:
+            total = sum(self.problem.failures.values())
+            found.append(f"{total} of {self.problem.n_evaluations} evaluations had no valid statistic (weight 0)")
+        cube = self.prior.cdf(self.prior.from_normal(z))
+        return found + edge_warnings(self.prior, cube, weights)
+
+    def _parameters(self) -> list[dict]:
+        rows = []
+        for p, prior in zip(self.prior.parameters, self.prior.describe(), strict=True):
+            row = {k: getattr(p, k) for k in ("name", "full_name", "component", "parameter", "unit", "index")}
+            row |= {"source": p.source, "group": p.group, "min": p.min, "max": p.max, "value_at_start": p.value}
+            rows.append(row | {"prior": prior["prior"], "prior_origin": prior["origin"]})
+        return rows
+
+    def _observations(self) -> list[dict]:
+        rows = []
+        for o in self.session.observations:
+            b = o.background
+            scale = None
+            if b is not None:
+                scale = (o.exposure * o.area_scale * o.back_scale) / (b.exposure * b.area_scale * b.back_scale)
+            row = {"index": o.index, "name": o.name, "counts": o.counts, "edges": o.edges, "exposure": o.exposure}
+            rows.append(row | {"background_counts": None if b is None else b.counts, "background_scale": scale})
+        return rows

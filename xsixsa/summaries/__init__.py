@@ -1,0 +1,1 @@
+"""Summaries: spectra of many bins compressed to the few numbers that the posterior estimator sees."""
