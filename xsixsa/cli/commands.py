@@ -123,8 +123,8 @@ def _engine(name: str):
     xspec.Xset.allowPrompting = False
     xspec.Xset.chatter = 0
     embedded = getattr(xspec, "__xsixsa_embedded__", False)
-    version = "xsixsa's embedded engine" if embedded else f"XSPEC {xspec.Xset.version[1]}"
-    _note(f"engine: {version}" + (" (no PyXspec here)" if embedded and name == "auto" else ""))
+    if embedded and name == "auto":
+        _note("no PyXspec here (HEASoft is not initialised): the embedded engine takes its place")
     return xspec
 
 
@@ -164,15 +164,15 @@ def _run(xspec, priors: dict, arguments: Namespace, out: Path):
             **{name: value for name, value in given.items() if value is not None},
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_left_behind(out)) from None
-
-
-def _left_behind(out: Path) -> str:
-    if (out / RESULT_FILE).exists():
-        return f"what was done so far is in {out}; see it with: xsixsa show {shlex.quote(str(out))}"
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    return "nothing was saved"
+        if (out / RESULT_FILE).exists():
+            saved = f"what was finished is in {out}, see it with: xsixsa show {shlex.quote(str(out))}"
+        else:
+            saved = "nothing was saved"
+        raise KeyboardInterrupt(saved) from None
+    finally:
+        # a folder that holds nothing would only stand in the way of the next try
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
 
 
 def _against_truth(result, truth: dict[str, float]) -> str:

@@ -116,7 +116,7 @@ def _steps(axes, shown: _Displayed, low: np.ndarray, high: np.ndarray, **style) 
 
 def _draw(top, bottom, shown: _Displayed, colour: str) -> None:
     rate = shown.per_rate
-    for level, alpha in _BANDS:
+    for level, alpha in _BANDS if len(shown.predictive) else ():
         low, high = np.quantile(shown.predictive, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         label = f"predictive {level:.0%}".replace("%", " %")
         _steps(top, shown, low * rate, high * rate, color=colour, alpha=alpha, label=label)
@@ -148,10 +148,10 @@ def _finish(top, bottom, shown: _Displayed, observation: dict) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     top.set_yscale("log")
     model, data = shown.model * shown.per_rate, shown.net * shown.per_rate
-    if (model > 0).any():
+    if np.isfinite(model).all() and (model > 0).any():
         # data scattered about nothing would stretch the axis over decades: the model sets its lower end
         top.set_ylim(0.2 * model[model > 0].min(), 2.5 * max(model.max(), data.max()))
-    residuals = np.abs((shown.net - shown.model) / shown.error).max() + 1.0
+    residuals = np.nan_to_num(np.abs((shown.net - shown.model) / shown.error)).max() + 1.0
     bottom.set_ylim(-max(3.5, 1.1 * residuals), max(3.5, 1.1 * residuals))
     top.tick_params(labelbottom=False)
     bottom.set_xlabel("Energy (keV)")
@@ -171,6 +171,7 @@ def spectrum_figure(result):
     The bands hold what the same instrument would record again: expected counts at posterior draws, with Poisson
     noise of source and background. They are not the uncertainty of the model alone; 95 % of the data points should
     lie in the wider one. Where there is a background file it is subtracted, scaled, from data and replicates.
+    An interrupted run has no predictive spectra: its figure shows the data alone.
 
     Parameters
     ----------
