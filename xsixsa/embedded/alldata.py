@@ -66,10 +66,16 @@ class DataManager:
         self._spectra.append(spectrum)
         self.changed()
 
-    def changed(self) -> None:
-        """Tell the others that spectra, groups or responses changed."""
+    def changed(self, renumbered: dict[int, int] | None = None) -> None:
+        """Tell the others that spectra, groups or responses changed.
+
+        Parameters
+        ----------
+        renumbered : dict, optional
+            Old -> new numbers of the data groups that remain, where their numbers changed.
+        """
         self._engine.restructured()
-        self._engine.models.follow_data()
+        self._engine.models.follow_data(renumbered)
 
     def __iadd__(self, spectra: Spectrum | str) -> DataManager:
         if isinstance(spectra, str):
@@ -85,16 +91,15 @@ class DataManager:
         number = spectra if isinstance(spectra, int) else self.index_of(spectra)
         self(number)
         del self._spectra[number - 1]
-        self._close_gaps()
-        self.changed()
+        self.changed(self._close_gaps())
         return self
 
-    def _close_gaps(self) -> None:
-        """Renumber data groups so that none is empty."""
-        for new, old in enumerate(sorted({s.dataGroup for s in self._spectra}), 1):
-            for spectrum in self._spectra:
-                if spectrum.dataGroup == old:
-                    spectrum.dataGroup = new
+    def _close_gaps(self) -> dict[int, int]:
+        """Renumber data groups so that none is empty; return old -> new."""
+        numbers = {old: new for new, old in enumerate(sorted({s.dataGroup for s in self._spectra}), 1)}
+        for spectrum in self._spectra:
+            spectrum.dataGroup = numbers[spectrum.dataGroup]
+        return numbers
 
     def clear(self) -> None:
         """Unload everything."""
@@ -102,15 +107,13 @@ class DataManager:
         self.changed()
 
     def _load(self, text: str) -> None:
-        """Load by the syntax of the ``data`` command; nothing changes where a file fails."""
-        words = text.replace(",", " ").replace("/", " / ") if text.rstrip().endswith("/") else text.replace(",", " ")
+        """Load by the syntax of the ``data`` command; nothing changes where a file fails.
+
+        Spectra behind the last one named are dropped, unless a slash ends the text, as in XSPEC.
+        """
+        keep_rest = text.rstrip().endswith("/")
+        tokens = text.rstrip().removesuffix("/").replace(",", " ").split()
         spectra, group, number = list(self._spectra), 1, 1
-        tokens = words.split()
-        if tokens and tokens[-1] == "/":
-            tokens.pop()
-        if [t.lower() for t in tokens] == ["none"]:
-            self.clear()
-            return
         for token in tokens:
             position = _POSITION.match(token)
             if position:
@@ -125,12 +128,8 @@ class DataManager:
                 loaded.dataGroup = group
                 spectra[number - 1 : number] = [loaded]
                 number += 1
-        groups = {s.dataGroup for s in spectra}
-        if groups and groups != set(range(1, max(groups) + 1)) and "none" not in text.lower():
-            raise DataError(f"data groups in {text!r} leave a gap: {sorted(groups)}")
-        self._spectra = spectra
-        self._close_gaps()
-        self.changed()
+        self._spectra = spectra if keep_rest else spectra[: number - 1]
+        self.changed(self._close_gaps())
 
     def apply(self, text: str, noticed: bool, default: list[int] | None = None) -> None:
         """Ignore or notice ranges; nothing changes where the text is wrong."""

@@ -119,7 +119,7 @@ class Evaluator:
     def _matrix(self, spectrum: Spectrum, response) -> sparse.csr_array:
         """Return the folding matrix, kept for the settings last used."""
         # the parts are named by identity and kept alive by the value, so that an identity cannot be reused
-        key = (id(spectrum), id(response), response.arf, spectrum.mask.tobytes())
+        key = (id(spectrum), id(response), response.files, spectrum.mask.tobytes())
         found = self._matrices.get(key)
         if found is None:
             found = (response.folding(spectrum.group, spectrum.bins), spectrum, response)

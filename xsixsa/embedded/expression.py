@@ -67,7 +67,7 @@ class Expression:
         self.components: list[Component] = []
         self._tokens = self._split(text)
         self._at = 0
-        self._words: list[str] = []
+        self._leaves: list[str] = []
         if not self._tokens:
             raise ModelError("the model expression is empty")
         self.tree = self._sum(0)
@@ -76,7 +76,7 @@ class Expression:
         if self.kind(self.tree) != "add":
             raise self._fail("nothing additive: the model would have no flux")
         self.names = self._attribute_names()
-        self.text = self._normalised()
+        self.text = self._written(self.tree)
 
     def _fail(self, what: str) -> ModelError:
         return ModelError(f"model {self._given!r}: {what}")
@@ -140,8 +140,11 @@ class Expression:
             return inner
         if token in "+*)":
             raise self._fail(f"{token!r} where a component is expected")
-        component = find(self._next())
+        token = self._next()
+        component = find(token)
         self.components.append(component() if isinstance(component, type) else component)
+        # a table model is named by its file
+        self._leaves.append(token if "{" in token else self.components[-1].name)
         return Leaf(len(self.components) - 1)
 
     def kind(self, node: Leaf | Product | Sum) -> str:
@@ -161,18 +164,16 @@ class Expression:
             seen.add(name)
         return names
 
-    def _normalised(self) -> str:
-        names = iter(component.name for component in self.components)
-        words = []
-        for i, token in enumerate(self._tokens):
-            following = self._tokens[i + 1] if i + 1 < len(self._tokens) else ""
-            if token == "+":
-                words.append(" + ")
-            elif token == "*":
-                words.append("" if following == "(" else "*")
-            elif token in "()":
-                words.append(token)
-            else:
-                name = next(names)
-                words.append(token if "{" in token else name)
-        return "".join(words)
+    def _written(self, node: Leaf | Product | Sum) -> str:
+        """Return a part of the tree as XSPEC writes it: no parenthesis around one component or one more sum."""
+        if isinstance(node, Leaf):
+            return self._leaves[node.index]
+        if isinstance(node, Sum):
+            return " + ".join(self._written(term) for term in node.terms)
+        words = ""
+        for i, factor in enumerate(node.factors):
+            bare = isinstance(factor, Leaf)
+            word = self._written(factor) if bare else f"({self._written(factor)})"
+            joined = i > 0 and bare and isinstance(node.factors[i - 1], Leaf)
+            words += f"*{word}" if joined else word
+        return words

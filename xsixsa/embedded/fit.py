@@ -239,6 +239,8 @@ class FitManager(Restricted):
     @property
     def dof(self) -> int:
         """Noticed bins minus free parameters."""
+        if not self._engine.evaluator.spectra_in_use:
+            return 0
         bins = sum(int(self._engine.data(n).mask.sum()) for n in self._engine.evaluator.spectra_in_use)
         return bins - len(self._engine.models.free_parameters)
 

@@ -78,8 +78,8 @@ def parse_ranges(text: str, n_spectra: int, default: list[int] | None = None) ->
     Parameters
     ----------
     text : str
-        Such as ``"**-0.5 10.0-**"``, ``"1-9"``, ``"2:3-5,7"``, ``"1-2,4:0.3-0.5"``. Numbers without a point are
-        channels, with a point energies in keV.
+        Such as ``"**-0.5 10.0-**"``, ``"1-9"``, ``"2:3-5,7"``, ``"1-2:0.3-0.5"``. Blanks and commas are alike, spectra
+        hold until others are named. Numbers without a point are channels, with a point energies in keV.
     n_spectra : int
         Number of loaded spectra.
     default : list of int, optional
@@ -96,35 +96,31 @@ def parse_ranges(text: str, n_spectra: int, default: list[int] | None = None) ->
     """
     spectra = list(range(1, n_spectra + 1)) if default is None else default
     found = []
-    for token in _join(text).split():
-        body = token
+    for token in filter(None, re.split(r"[\s,]+", _join(text))):
+        part = token
         if ":" in token:
-            which, body = token.split(":", 1)
+            which, part = token.split(":", 1)
             spectra = _spectra(which, n_spectra, text)
-        for part in filter(None, body.split(",")):
+        if part:
             found.append((spectra, _range(part, text)))
     return found
 
 
 def _join(text: str) -> str:
-    """Take the blanks out of ``1 : 2 - 3`` so that each range is one word."""
-    return re.sub(r"\s*([:-])\s*", r"\1", re.sub(r":\s+", ":", text.strip()))
+    """Take the blanks out around colons, so that ``1 : 2-3`` is one word."""
+    return re.sub(r"\s*:\s*", ":", text.strip())
 
 
 def _spectra(which: str, n_spectra: int, text: str) -> list[int]:
-    chosen: list[int] = []
-    for part in filter(None, which.split(",")):
-        match = _RANGE.match(part)
-        if match is None or "." in part:
-            raise DataError(f"{part!r} in {text!r} names no spectra; write for example '2:0.3-0.5'")
-        low = 1 if match[1] == "**" else int(match[1])
-        high = low if match[2] is None else (n_spectra if match[2] == "**" else int(match[2]))
-        if match[1] == "**" and match[2] is None:
-            high = n_spectra
-        if not 1 <= low <= high or high > n_spectra:
-            raise DataError(f"spectrum {part} in {text!r}: there are {n_spectra} spectra loaded")
-        chosen.extend(range(low, high + 1))
-    return chosen
+    match = _RANGE.match(which)
+    if match is None or "." in which or "e" in which.lower():
+        raise DataError(f"{which!r} in {text!r} names no spectra; write for example '2:0.3-0.5'")
+    low = 1 if match[1] == "**" else int(match[1])
+    last = match[1] if match[2] is None else match[2]
+    high = n_spectra if last == "**" else int(last)
+    if not 1 <= low <= high or high > n_spectra:
+        raise DataError(f"spectrum {which} in {text!r}: there are {n_spectra} spectra loaded")
+    return list(range(low, high + 1))
 
 
 def _range(part: str, text: str) -> Range:
@@ -138,6 +134,8 @@ def _range(part: str, text: str) -> Range:
     else:
         high = None if match[2] == "**" else float(match[2])
     if low is not None and high is not None and low > high:
+        if not energies:
+            raise DataError(f"{part!r} in {text!r}: the first channel is above the second")
         low, high = high, low
     return Range(low, high, energies)
 

@@ -38,6 +38,9 @@ _OPERATORS: dict[type, Callable] = {
     ast.Div: np.divide,
     ast.Pow: np.power,
 }
+# a whole number that is neither part of a name or a decimal number, nor an exponent
+_WHOLE = re.compile(r"(?<![\w.])(?<![\d.][eE][+-])(\d+)(?![\w.])")
+_SUM = re.compile(r"(?<![\d.][eE])([+-])")
 _REFERENCE = re.compile(r"(?:\b([A-Za-z_]\w*):)?\bp(\d+)\b|\b([A-Za-z_]\w*):(\d+)\b", re.IGNORECASE)
 
 
@@ -47,8 +50,8 @@ class Link:
     Parameters
     ----------
     text : str
-        As the user wrote it. ``p3`` is parameter 3 by global index, ``name:p3`` one of another model; a whole number
-        is a parameter too where the text has no ``p``.
+        As the user wrote it. ``p3`` is parameter 3 by global index, ``name:p3`` one of another model. As in XSPEC a
+        whole number is a parameter too: a constant needs a point, ``2.*p3``.
     source : str
         Model that a reference without ``name:`` means.
 
@@ -58,12 +61,12 @@ class Link:
     """
 
     def __init__(self, text: str, source: str) -> None:
-        self.text = text.strip().lstrip("=").strip()
+        written = re.sub(r"\s+", "", text).lstrip("=")
+        written = _WHOLE.sub(r"p\1", written)
+        # as XSPEC writes links back: blanks around sums only
+        self.text = _SUM.sub(r" \1 ", written)
         self._source = source
         self._names: dict[str, tuple[str, int]] = {}
-        written = self.text
-        if not _REFERENCE.search(written):
-            written = re.sub(r"(?<![\w.])(\d+)(?![\w.])", r"p\1", written)
         written = _REFERENCE.sub(self._replace, written).replace("^", "**")
         if len(written) > 2000:
             raise ModelError("a link of more than 2000 characters")
@@ -85,6 +88,18 @@ class Link:
     def references(self) -> tuple[tuple[str, int], ...]:
         """The parameters it needs, as (model name, global index)."""
         return tuple(self._names.values())
+
+    def renumbered(self, new: dict[tuple[str, int], int]) -> Link | None:
+        """Return the link with other indices, None where a parameter it names is not among the keys of `new`."""
+        if not all(reference in new for reference in self.references):
+            return None
+
+        def word(match: re.Match) -> str:
+            name, index = match[1] or match[3], int(match[2] or match[4])
+            number = new[(name or self._source, index)]
+            return f"{name}:p{number}" if name else f"p{number}"
+
+        return Link(_REFERENCE.sub(word, self.text), self._source)
 
     def _check(self, node: ast.AST) -> None:
         children: list[ast.AST] = []

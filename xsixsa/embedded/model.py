@@ -5,6 +5,7 @@ from __future__ import annotations
 from xsixsa.embedded.components import ParameterSpec
 from xsixsa.embedded.expression import Expression
 from xsixsa.embedded.parameter import Parameter, parse_values
+from xsixsa.embedded.restrict import Restricted
 from xsixsa.embedded.state import ENGINE
 from xsixsa.errors import ModelError
 
@@ -34,7 +35,7 @@ class ComponentHandle:
             getattr(self, name).values = value
 
 
-class Model:
+class Model(Restricted):
     """A model of one data group.
 
     Made by ``Model(expression)``, which defines it for every data group and stands for the first one.
@@ -80,6 +81,8 @@ class Model:
     def _build(self, name: str, source: int, parsed: Expression, group: int) -> None:
         self.name = name
         self.source = source
+        # until it is among the others of its name and linked to the first
+        self.is_new = True
         self.group = group
         self.parsed = parsed
         self.expression = parsed.text
@@ -98,14 +101,14 @@ class Model:
             self.slices.append(slice(first, len(self.parameters)))
             setattr(self, attribute, ComponentHandle(attribute, self.parameters[first:]))
         self.nParameters = len(self.parameters)
-        self._settled = True
+        self._seal()
 
     def __setattr__(self, name: str, value) -> None:
-        if getattr(self, "_settled", False) and (
+        if self.__dict__.get("_sealed") and (
             name in self.componentNames or name in ("expression", "name", "nParameters", "componentNames")
         ):
             raise ModelError(f"{name} of a model is not for setting")
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
 
     def _set_first(self, given) -> None:
         try:

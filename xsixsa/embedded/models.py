@@ -95,54 +95,64 @@ class ModelManager(Restricted):
     def _remove(self, name: str) -> None:
         for model in self.of(name):
             model.kill()
-        del self._models[name]
-        self._drop_dangling_links()
+        self._rearrange({other: models for other, models in self._models.items() if other != name})
+
+    def _rearrange(self, models: dict[str, list[Model]]) -> None:
+        """Take another set of model objects; links follow their parameters, or leave the value behind."""
+        links = [(p, p.link_expression, p.current) for p in self.all_parameters if p.link_expression is not None]
+        old = {id(p): (p.model.name, p.global_index) for p in self.all_parameters}
+        self._models = models
+        new = {old[id(p)]: p.global_index for p in self.all_parameters if id(p) in old}
+        kept = {id(p) for p in self.all_parameters}
+        for parameter, link, value in links:
+            if id(parameter) in kept:
+                parameter.relink(link.renumbered(new), value)
         self._engine.restructured()
-
-    def _drop_dangling_links(self) -> None:
-        """Untie parameters that were linked to what is gone."""
-        for model in self:
-            for parameter in model.parameters:
-                link = parameter.link_expression
-                if link is not None and not all(self._exists(*reference) for reference in link.references):
-                    parameter.drop_link()
-
-    def _exists(self, name: str, index: int) -> bool:
-        models = self._models.get(name, [])
-        return 1 <= index <= sum(m.nParameters for m in models)
 
     def define(self, model: Model) -> None:
         """Take in a new model; replaces the one of its name and the one of its source."""
         for name, models in list(self._models.items()):
             if name == model.name or models[0].source == model.source:
                 self._remove(name)
-        self._models[model.name] = [model]
-        self._engine.restructured()
+        model.is_new = False
+        self._rearrange({**self._models, model.name: [model]})
         self.follow_data()
         self._engine.fit.after_change()
 
-    def follow_data(self) -> None:
-        """Make each model have one object for each data group it applies to."""
-        for models in self._models.values():
-            self._follow(models)
-        if self._models:
-            self._drop_dangling_links()
+    def follow_data(self, renumbered: dict[int, int] | None = None) -> None:
+        """Make each model have one object for each data group it applies to.
 
-    def _follow(self, models: list[Model]) -> None:
-        first = models[0]
-        groups = self._groups(first.source)
-        first.group = groups[0]
-        for model in models[len(groups) :]:
-            model.kill()
-        del models[len(groups) :]
-        for model, group in zip(models, groups, strict=False):
-            model.group = group
-        for group in groups[len(models) :]:
-            copy = Model(first.expression, first.name, first.source, _group=group, _expression=first.parsed)
-            models.append(copy)
-            for mine, parameter in zip(copy.parameters, first.parameters, strict=True):
-                mine.follow(parameter)
-        self._engine.restructured()
+        Parameters
+        ----------
+        renumbered : dict, optional
+            Old -> new numbers of data groups; models of groups that are not in it go.
+        """
+        if renumbered:
+            for model in self:
+                model.group = renumbered.get(model.group, 0)
+        donors = dict(self._models)
+        self._rearrange({name: self._follow(models) for name, models in self._models.items()})
+        for name, models in self._models.items():
+            # values for new groups come from the first that was there before
+            old = next((m for m in models if not m.is_new), donors[name][0])
+            for model in models:
+                for mine, donor, first in zip(model.parameters, old.parameters, models[0].parameters, strict=True):
+                    if model.is_new:
+                        mine.follow(donor, None if model is models[0] else first)
+            for model in models:
+                model.is_new = False
+
+    def _follow(self, models: list[Model]) -> list[Model]:
+        """Return the objects of one model for the data groups there are now, made where missing."""
+        first, groups = models[0], self._groups(models[0].source)
+        mine = {model.group: model for model in models if model.group in groups}
+        for model in models:
+            if model.group not in groups:
+                model.kill()
+        for group in groups:
+            if group not in mine:
+                mine[group] = Model(first.expression, first.name, first.source, _group=group, _expression=first.parsed)
+        return [mine[group] for group in groups]
 
     def _groups(self, source: int) -> list[int]:
         """Return the data groups that a source's model applies to."""
@@ -154,8 +164,10 @@ class ModelManager(Restricted):
 
     def position(self, model: Model) -> int:
         """Return the place of a model object among those of its name, from 0."""
-        model.check_alive()
-        return next(i for i, mine in enumerate(self.of(model.name)) if mine is model)
+        for i, mine in enumerate(self._models.get(model.name, [])):
+            if mine is model:
+                return i
+        raise ModelError(f"the model {model.expression!r} was replaced or removed; take it from AllModels again")
 
     def parameter(self, name: str, index: int) -> Parameter:
         """Return a parameter by model name and global index."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xsixsa.embedded.components import ParameterSpec
 from xsixsa.embedded.links import Link
+from xsixsa.embedded.restrict import Restricted
 from xsixsa.embedded.state import ENGINE
 from xsixsa.errors import ModelError
 
@@ -48,7 +49,7 @@ def _number(word: str, text: str) -> float:
     return value
 
 
-class Parameter:
+class Parameter(Restricted):
     """One parameter of one model in one data group.
 
     Attributes
@@ -66,11 +67,12 @@ class Parameter:
         self._numbers = [float(x) for x in spec[2:]]
         self._numbers[1] = abs(self._numbers[1])
         self.scale = scale
-        self._frozen = spec.delta <= 0 or scale
+        self._frozen = spec.delta < 0 or scale
         self._link: Link | None = None
-        self._sigma = -1.0
+        self._sigma = 0.0
         self._error = (0.0, 0.0, "FFFFFFFFF")
         self._prior: tuple = ("CONS",)
+        self._seal()
 
     @property
     def index(self) -> int:
@@ -88,6 +90,9 @@ class Parameter:
         self.__parent.check_alive()
         numbers = list(self._numbers)
         numbers[0] = self.current
+        if ENGINE.fit.delta > 0 and numbers[0] != 0:
+            # XSPEC's default: steps in proportion to the value
+            numbers[1] = ENGINE.fit.delta * abs(numbers[0])
         if self._frozen:
             numbers[1] = -numbers[1]
         return numbers
@@ -115,42 +120,38 @@ class Parameter:
         """min and max."""
         return self._numbers[2], self._numbers[5]
 
-    def accepts(self, fields: list[float | None]) -> bool:
-        """Whether XSPEC would take these values."""
-        numbers = [old if new is None else new for old, new in zip(self._numbers, _pad(fields), strict=True)]
-        value, _, low, bottom, top, high = numbers
-        return low <= value <= high and low <= bottom <= top <= high
-
     def assign(self, fields: list[float | None]) -> bool:
-        """Set value, delta and limits; a value outside the hard limits changes nothing and is said, as in XSPEC.
+        """Set value, delta and limits as XSPEC does.
+
+        A value outside the hard limits changes nothing, limits out of order are not taken; both are said.
 
         Returns
         -------
         bool
             Whether the values were taken.
         """
-        if not self.accepts(fields):
-            given = next((x for x in fields if x is not None), None)
-            ENGINE.console.tell(
-                f"{self.full_name}: {given} is outside the hard limits {self._numbers[2]:g} .. {self._numbers[5]:g}, "
-                "or the limits are not in order; unchanged",
-                level=5,
-            )
-            return False
+        numbers = [old if new is None else new for old, new in zip(self._numbers, _pad(fields), strict=True)]
         if self.scale:
             # XSPEC's scale parameters have a value and nothing else
-            fields = fields[:1]
-        for place, new in enumerate(_pad(fields)):
-            if new is not None:
-                self._numbers[place] = new
+            numbers[1:] = self._numbers[1:]
+        if not numbers[2] <= numbers[3] <= numbers[4] <= numbers[5]:
+            self._complain(f"limits {numbers[2:]} are not in order, the old ones stay")
+            numbers[2:] = self._numbers[2:]
+        if not numbers[2] <= numbers[0] <= numbers[5]:
+            self._complain(f"{numbers[0]:g} is outside the hard limits {numbers[2]:g} .. {numbers[5]:g}, unchanged")
+            return False
         if fields[0] is not None and self._link is not None:
             # giving a value unties, as newpar does
             self._link = None
             ENGINE.restructured()
-        if len(fields) > 1 and fields[1] is not None:
-            self._numbers[1] = abs(fields[1])
-            self.frozen = fields[1] <= 0
+        self._numbers = numbers
+        if len(fields) > 1 and fields[1] is not None and not self.scale:
+            self._numbers[1] = abs(fields[1]) or self._numbers[1]
+            self.frozen = fields[1] < 0
         return True
+
+    def _complain(self, what: str) -> None:
+        ENGINE.console.tell(f"{self.full_name}: {what}", level=5)
 
     def set_best(self, value: float) -> None:
         """Set the value alone, inside the limits, without any of the checks above."""
@@ -215,19 +216,21 @@ class Parameter:
         """Remove the link; the value stays."""
         self.link = ""
 
-    def drop_link(self) -> None:
-        """Forget a link whose target is gone; the value stays what it was last."""
-        self._link = None
+    def relink(self, link: Link | None, value: float) -> None:
+        """Take a renumbered link, or none and a value where its target is gone."""
+        self._link = link
+        self._numbers[0] = value
 
-    def follow(self, other: Parameter) -> None:
-        """Start as a copy of a parameter of the first data group, linked to it."""
-        self._numbers = list(other._numbers)
-        self._frozen = other._frozen
-        self._link = Link(f"p{other.global_index}", self.__parent.name)
+    def follow(self, donor: Parameter, first: Parameter | None) -> None:
+        """Start as a copy of `donor`, linked to `first` where that is given."""
+        self._numbers = list(donor._numbers)
+        self._numbers[0] = donor.current
+        self._frozen = donor._frozen
+        self._link = None if first is None else Link(f"p{first.global_index}", self.__parent.name)
 
     @property
     def sigma(self) -> float:
-        """Error of the last fit, -1 where there is none."""
+        """Error of the last fit: 0 before one, -1 where it has none."""
         return self._sigma
 
     @property
@@ -252,7 +255,7 @@ class Parameter:
         hyper = (hyper + [0.0] * PRIORS[kind])[: PRIORS[kind]]
         if kind in ("exp", "gauss") and hyper[-1] <= 0:
             raise ModelError(f"prior of {self.full_name}: {words[0]!r} needs a positive scale, got {value!r}")
-        self._prior = (kind.upper() if kind == "cons" else kind, *hyper)
+        self._prior = (kind.upper(), *hyper)
         ENGINE.revalued()
 
     def __float__(self) -> float:

@@ -25,11 +25,11 @@ def minus_two_log_prior(parameters: list[Parameter], tables: dict[str, np.ndarra
         for parameter in parameters:
             kind, *hyper = parameter.prior
             x = tables[parameter.model.name][:, parameter.global_index - 1]
-            if kind == "exp":
+            if kind == "EXP":
                 total += 2.0 * (x / hyper[0] + np.log(hyper[0]))
-            elif kind == "jeffreys":
+            elif kind == "JEFFREYS":
                 total += 2.0 * np.log(np.abs(x))
-            elif kind == "gauss":
+            elif kind == "GAUSS":
                 mean, sigma = hyper
                 total += ((x - mean) / sigma) ** 2 + np.log(2.0 * np.pi * sigma**2)
     return total

@@ -179,7 +179,7 @@ class XspecSettings(Restricted):
     @property
     def dummy_edges(self) -> np.ndarray:
         """Energies of a model without data, keV."""
-        return np.geomspace(0.1, 50.0, 1001)
+        return np.geomspace(0.1, 50.0, 5001)
 
     @property
     def log(self) -> TextIO | None:

@@ -7,13 +7,15 @@ never pretends: ``__xsixsa_embedded__`` is True and ``Xset.version`` names it.
 from __future__ import annotations
 
 from xsixsa.embedded.alldata import DataManager
+from xsixsa.embedded.background import Background
 from xsixsa.embedded.evaluate import Evaluator
 from xsixsa.embedded.fit import FitManager
 from xsixsa.embedded.model import Model
 from xsixsa.embedded.models import ModelManager
 from xsixsa.embedded.parameter import Parameter
+from xsixsa.embedded.response import Response
 from xsixsa.embedded.settings import XspecSettings
-from xsixsa.embedded.spectrum import Background, Response, Spectrum
+from xsixsa.embedded.spectrum import Spectrum
 from xsixsa.embedded.state import ENGINE
 
 __all__ = ["AllData", "AllModels", "Background", "Fit", "Model", "Parameter", "Response", "Spectrum", "Xset"]
