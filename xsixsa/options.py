@@ -20,7 +20,8 @@ class Options:
     max_evaluations : int
         Evaluations of the engine, whatever for; the run stops there and says that it has not converged.
     rounds : int
-        Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior.
+        Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior. With 0 the
+        draws from the prior are refined without a network: enough for a few parameters and one mode.
     simulations : int
         Simulations in a round; the first has twice as many.
     quantile : float
@@ -54,8 +55,9 @@ class Options:
     def __post_init__(self):
         for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws"):
             value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise UsageError(f"{name} must be a positive whole number, not {value!r}")
+            least = 0 if name == "rounds" else 1
+            if int(value) != value or value < least:
+                raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
         if self.max_evaluations < 4 * self.simulations:
             raise UsageError(
                 f"max_evaluations={self.max_evaluations} does not cover the first rounds; "

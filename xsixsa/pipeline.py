@@ -137,6 +137,7 @@ def run(
     delay: float = 0.0,
 ) -> Result:
     """:func:`fit` with everything decided; see there."""
+    session_text = session.saved_text()
     reporter = Reporter(progress, _plan(options), options.ess)
     _announce(reporter, session, prior, seed, workers)
     with session.pool(workers=workers, delay=delay) as pool:
@@ -146,7 +147,7 @@ def run(
             options.max_evaluations - _PREDICTIVE_DRAWS - 1,
             reporter.tick,
         )
-        job = _Job(session, prior, options, problem, Simulator(session.observations), seed, reporter)
+        job = _Job(session, prior, options, problem, Simulator(session.observations), seed, session_text)
         try:
             job.work()
             result = job.result()
@@ -186,9 +187,9 @@ def _announce(reporter: Reporter, session: Session, prior: Prior, seed: int, wor
 class _Job:
     """One run: the stages in order, and the result from whatever they left."""
 
-    def __init__(self, session, prior, options, problem, simulator, seed, reporter):
+    def __init__(self, session, prior, options, problem, simulator, seed, session_text):
         self.session, self.prior, self.options, self.problem = session, prior, options, problem
-        self.simulator, self.seed, self.reporter = simulator, seed, reporter
+        self.simulator, self.seed, self._session_text = simulator, seed, session_text
         self.pool = Pool(prior.dim)
         self.rounds = Rounds(problem, simulator, options, self.pool)
         self.refinement = Refinement(problem, self.pool, simulator, options)
@@ -272,7 +273,7 @@ class _Job:
             options={**self.options.as_dict(), "torch_threads": TORCH_THREADS},
             history={"rounds": self.rounds.history, "refinement": self.refinement.history},
             goodness=fit_quality,
-            session_text=self.session.saved_text(),
+            session_text=self._session_text,
             fingerprint=self.session.fingerprint,
         )
 

@@ -222,9 +222,9 @@ class Result:
         """
         import h5py
 
-        from xsixsa.files import replacing
+        from xsixsa.files import atomic_path
 
-        with replacing(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as f:
+        with atomic_path(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as f:
             f.attrs["format"] = FORMAT
             f.attrs["json"] = json.dumps(self._plain())
             for name in _ARRAYS:

@@ -55,9 +55,10 @@ class Rounds:
     def run(self, rng: np.random.Generator) -> None:
         """All rounds; stops early where the network no longer shrinks the prior."""
         proposal, log_volume = PriorProposal(self.problem.dim), 0.0
+        self._simulate(proposal, 2 * self.options.simulations, rng, 0)
         for number in range(self.options.rounds):
-            wanted = self.options.simulations * (2 if number == 0 else 1)
-            self._simulate(proposal, wanted, rng, number)
+            if number:
+                self._simulate(proposal, self.options.simulations, rng, number)
             self._learn(proposal, rng, number, log_volume)
             if number + 1 == self.options.rounds:
                 break

@@ -1,0 +1,201 @@
+"""Proposals, pooled weights, evidence, exploration: each against numbers known beforehand."""
+
+import numpy as np
+import pytest
+
+from tests.core.analytic import cash
+from xsixsa.correction.evidence import estimate_evidence, pareto_k
+from xsixsa.correction.explore import find_modes
+from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.pool import Draws, Pool, effective_size
+from xsixsa.diagnostics.goodness import cash_moments
+from xsixsa.inference.flow import WhitenedFlow
+from xsixsa.inference.problem import BudgetSpent, Problem
+from xsixsa.inference.proposals import (
+    MixtureProposal,
+    PriorProposal,
+    StudentMixture,
+    TruncatedPrior,
+    log_standard_normal,
+)
+from xsixsa.prior import LogUniform, Prior
+from xsixsa.session import Evaluation
+from xsixsa.simulate import Simulator, smooth_counts
+
+
+def mixture():
+    means = np.array([[1.5, 0.0, 0.0], [-1.0, 1.0, 0.5]])
+    return StudentMixture(np.array([0.3, 0.7]), means, np.array([0.02 * np.eye(3), 0.05 * np.eye(3)]))
+
+
+def proposals(rng):
+    mix = mixture()
+    points = mix.sample(4000, rng)
+    return [
+        PriorProposal(3),
+        mix,
+        MixtureProposal([mix, PriorProposal(3)], [0.9, 0.1]),
+        TruncatedPrior(mix, rng),
+        WhitenedFlow(points, np.full(4000, 1 / 4000), rng, n_train=2000),
+    ]
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_proposals_are_normalised_and_drawn_from_as_they_say(which):
+    rng = np.random.default_rng(3)
+    p = proposals(rng)[which]
+    cover = mixture().widened(3.0, df=3.0)
+    z = cover.sample(200_000, rng)
+    ratio = np.exp(p.log_prob(z) - cover.log_prob(z))
+    if which:  # the prior is not covered by `cover`
+        assert ratio.mean() == pytest.approx(1, abs=5 * ratio.std() / np.sqrt(len(z)) + 0.02)
+    # The share of draws in a ball agrees with the integral of the density over it.
+    drawn = p.sample(20_000, rng)
+    centre, radius = np.array([-1.0, 1.0, 0.5]), 0.4
+    inside = ((z - centre) ** 2).sum(axis=1) < radius**2
+    integral = (ratio * inside).mean()
+    share = (((drawn - centre) ** 2).sum(axis=1) < radius**2).mean()
+    assert share == pytest.approx(integral, abs=0.02)
+
+
+def test_truncated_prior_measures_its_volume():
+    rng = np.random.default_rng(4)
+    region = TruncatedPrior(mixture(), rng)
+    share = region.contains(rng.standard_normal((2_000_000, 3))).mean()
+    assert region.log_volume == pytest.approx(np.log(share), abs=5 * region.log_volume_err + 0.02)
+    assert region.contains(region.sample(2000, rng)).all()
+
+
+def test_pooled_weights_give_evidence_and_mean():
+    rng = np.random.default_rng(5)
+    sigma, mean = 0.2, np.array([0.5, -0.3, 0.1])
+
+    def log_l(z):
+        return -0.5 * ((z - mean) ** 2).sum(axis=1) / sigma**2
+
+    pool = Pool(3)
+    for p in (PriorProposal(3), StudentMixture(np.ones(1), mean[None], 0.05 * np.eye(3)[None])):
+        for _ in range(2):  # draws of one proposal may come in parts
+            z = p.sample(10_000, rng)
+            pool.add(p, Draws(z, log_l(z), np.zeros(len(z), int)))
+    assert pool.counts == [20_000, 20_000]
+    var = sigma**2 / (1 + sigma**2)
+    exact = 0.5 * 3 * np.log(2 * np.pi * sigma**2)
+    exact -= 0.5 * (mean @ mean) / (1 + sigma**2) + 1.5 * np.log(2 * np.pi * (1 + sigma**2))
+    assert pool.log_evidence == pytest.approx(exact, abs=0.03)
+    w = np.exp(pool.log_weights() - pool.log_weights().max())
+    np.testing.assert_allclose(w @ pool.z / w.sum(), mean * var / sigma**2, atol=0.01)
+
+
+def test_evidence_error_over_repetitions():
+    rng = np.random.default_rng(6)
+    z = []
+    for _ in range(200):
+        x = rng.normal(0, 1.3, 2000)
+        log_w = -0.5 * x**2 + 0.5 * (x / 1.3) ** 2 + np.log(1.3)
+        e = estimate_evidence(log_w)
+        z.append(e.value / e.error)
+    assert 0.85 < np.std(z) < 1.15 and abs(np.mean(z)) < 0.3
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_pareto_k_of_pareto_weights(k):
+    weights = np.random.default_rng(7).pareto(1 / k, 50_000)
+    assert pareto_k(np.log(weights)) == pytest.approx(k, abs=0.12)
+
+
+def test_invalid_draws_have_no_weight():
+    log_w = np.array([0.0, -np.inf, 0.0])
+    assert effective_size(log_w) == pytest.approx(2)
+    assert estimate_evidence(log_w).value == pytest.approx(np.log(2 / 3))
+    assert effective_size(np.full(3, -np.inf)) == 0
+    assert not np.isfinite(estimate_evidence(np.full(3, -np.inf)).value)
+
+
+def test_temper_keeps_the_size_asked_for():
+    log_w = np.random.default_rng(8).normal(0, 8, 5000)
+    weights, power = temper(log_w, 300)
+    assert 1 / (weights @ weights) == pytest.approx(300, rel=1e-3) and 0 < power < 1
+    assert temper(np.zeros(100), 50)[1] == 1
+
+
+def test_mixture_fit_recovers_two_clusters():
+    rng = np.random.default_rng(9)
+    z = mixture().sample(6000, rng)
+    fitted = fit_student_mixture(z, np.full(6000, 1 / 6000), rng, components=2)
+    order = np.argsort(fitted.weights)
+    np.testing.assert_allclose(fitted.means[order], mixture().means, atol=0.05)
+    np.testing.assert_allclose(fitted.weights[order], [0.3, 0.7], atol=0.03)
+
+
+class _Lines:
+    """A continuum and a line whose position is known up to a mirror: two modes."""
+
+    def __init__(self):
+        self.e = np.linspace(0, 1, 40)
+        self.counts = self.model(np.array([[30.0, 2.0]]))[0].round()
+
+    def model(self, theta):
+        bump = np.exp(-0.5 * ((self.e - 0.5) / 0.1) ** 2)
+        # a parameter that enters as its log-distance from 1: 2 and 1/2 give the same spectrum
+        return theta[:, :1] * (1 + np.abs(np.log(theta[:, 1:])) * bump)
+
+    def evaluate(self, theta, progress=None):
+        model = self.model(theta)
+        return Evaluation(model, cash(model, self.counts), np.zeros(len(theta), np.uint8))
+
+
+def test_descents_find_both_modes():
+    from types import SimpleNamespace
+
+    toy = _Lines()
+    names = [SimpleNamespace(name=n) for n in "ab"]
+    prior = Prior(names, [LogUniform(1, 1000), LogUniform(0.01, 100)])
+    problem = Problem(prior, toy.evaluate, 5000)
+    spectrum = SimpleNamespace(counts=toy.counts, background=None)
+    starts = np.random.default_rng(1).standard_normal((16, 2))
+    modes = find_modes(problem, Simulator([spectrum]), starts)
+    found = np.sort(prior.from_normal(modes.z)[:, 1])
+    np.testing.assert_allclose(found, [0.5, 2.0], rtol=0.05)
+    assert problem.n_evaluations < 16 * 3 * 15
+
+
+def test_problem_counts_every_evaluation_and_stops_at_the_budget():
+    from types import SimpleNamespace
+
+    prior = Prior([SimpleNamespace(name="a")], [LogUniform(1, 10)])
+
+    def evaluate(theta, progress):
+        statistic = np.where(theta[:, 0] > 3, np.nan, 1.0)
+        return Evaluation(theta, statistic, np.where(theta[:, 0] > 3, 3, 0).astype(np.uint8))
+
+    problem = Problem(prior, evaluate, 150)
+    draws = problem.evaluate(np.linspace(-2, 2, 100)[:, None])
+    assert problem.failures[3] == np.isneginf(draws.log_likelihood).sum() > 0
+    assert len(problem.evaluate(np.zeros((100, 1)))) == 50
+    with pytest.raises(BudgetSpent):
+        problem.evaluate(np.zeros((1, 1)))
+    assert problem.n_evaluations == 150
+
+
+def test_smooth_background_has_no_holes_and_keeps_the_total():
+    counts = np.random.default_rng(2).poisson(0.3, 300).astype(float)
+    smooth = smooth_counts(counts, np.full(300, 0.01))
+    assert smooth.min() > 0 and smooth.sum() == pytest.approx(counts.sum())
+    assert smooth_counts(np.zeros(5), np.ones(5)).sum() == pytest.approx(0.5)
+
+
+def test_expected_cstat_against_simulation():
+    rng = np.random.default_rng(3)
+    for mu in (1e-6, 0.01, 0.5, 3.0, 50.0, 5e3):
+        mean, variance = cash_moments(np.array(mu))
+        if mu < 1e-3:
+            assert mean == pytest.approx(2 * mu * -np.log(mu), rel=0.1)
+            continue
+        c = cash(np.full((400_000, 1), mu), rng.poisson(mu, 400_000).astype(float)[:, None])
+        assert mean == pytest.approx(c.mean(), rel=0.03)
+        assert variance == pytest.approx(c.var(), rel=0.05)
+
+
+def test_log_standard_normal():
+    assert log_standard_normal(np.zeros((1, 2)))[0] == pytest.approx(-np.log(2 * np.pi))
