@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from xsixsa.cli.load import Files, choose_engine, load_spectra, notice, restore, set_model
+from xsixsa.cli.load import Files, choose_engine, engine_says, load_spectra, notice, restore, set_model
 from xsixsa.cli.values import ignored_ranges, parse_notice, parse_priors
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.run import RESULT_FILE, prepare_run_folder
@@ -136,10 +136,8 @@ def _settings(xspec, arguments: Namespace, statistic: str | None) -> None:
     ):
         if value is None:
             continue
-        try:
+        with engine_says(UsageError, f"{option} {value}"):
             setattr(owner, attribute, value)
-        except Exception as error:  # PyXspec has no other kind
-            raise UsageError(f"{option} {value}: {' '.join(str(error).split())}") from error
 
 
 def _files(arguments: Namespace) -> Files:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from pathlib import Path
 
 from xsixsa.errors import DataError, ModelError, SessionError, UsageError, XsixsaError
 
-__all__ = ["Files", "choose_engine", "load_spectra", "notice", "restore", "set_model"]
+__all__ = ["Files", "choose_engine", "engine_says", "load_spectra", "notice", "restore", "set_model"]
 
 # A spectrum of a file with several, or an extension: XSPEC's and FITSIO's notation behind the name.
 _SELECTOR = re.compile(r"[\[{].*$")
@@ -67,14 +70,52 @@ def _broken(error: ImportError) -> UsageError:
 
 
 @contextmanager
-def _translated(kind: type[XsixsaError], what: str) -> Iterator[None]:
-    """PyXspec raises bare `Exception`: make it one of ours, with what was being done."""
+def engine_says(kind: type[XsixsaError], what: str) -> Iterator[None]:
+    """What the engine prints is held back; if it fails, one error of ours says what it said.
+
+    PyXspec raises bare `Exception`, often without the reason, which XSPEC has written to the terminal.
+    """
+    with tempfile.TemporaryFile() as printed:
+        try:
+            with _redirected(printed):
+                yield
+        except XsixsaError:
+            raise
+        except Exception as error:
+            printed.seek(0)
+            reason = _reason(printed.read().decode(errors="replace")) or str(error).strip()
+            reason = reason or type(error).__name__
+            raise kind(f"{what}: {reason}") from error
+
+
+@contextmanager
+def _redirected(file) -> Iterator[None]:
+    """Standard output and error of the process, C++ and Fortran included, into ``file``."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    flush = ctypes.CDLL(None).fflush
+    saved = [os.dup(fd) for fd in (1, 2)]
     try:
+        for fd in (1, 2):
+            os.dup2(file.fileno(), fd)
         yield
-    except XsixsaError:
-        raise
-    except Exception as error:
-        raise kind(f"{what}: {str(error).strip() or type(error).__name__}") from error
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        flush(None)
+        for fd, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, fd)
+            os.close(copy)
+
+
+def _reason(printed: str) -> str:
+    """XSPEC's own words for an error, on one line."""
+    lines = [line.strip(" *") for line in printed.splitlines()]
+    start = next(
+        (i for i, line in enumerate(lines) if "error" in line.lower() or "warning" in line.lower()), len(lines)
+    )
+    said = [line.removeprefix("XSPEC Error:").removeprefix("Warning:").strip() for line in lines[start:]]
+    return " ".join(line for line in dict.fromkeys(said) if line)[:400]
 
 
 def _existing(name: str, role: str) -> str:
@@ -109,24 +150,24 @@ def _named_in_header(spectrum: str) -> dict[str, str]:
         with fits.open(path) as hdus:
             tables = [h.header for h in hdus[1:] if "SPECTRUM" in (h.header.get("HDUCLAS1"), h.header.get("EXTNAME"))]
     except OSError as error:
-        raise DataError(f"{spectrum} is not a FITS spectrum: {error}") from error
+        raise DataError(f"{spectrum} cannot be read as a FITS file; a spectrum (PHA) is expected") from error
     if not tables:
         raise DataError(f"{spectrum} holds no spectrum (no extension SPECTRUM); is it a response?")
     named = {key: str(tables[0].get(key, "")).strip() for key in _ROLES}
     return {key: value for key, value in named.items() if value.lower() not in _NONE}
 
 
-def _beside(spectrum: str, keyword: str, name: str) -> str | None:
-    """Where the file that a header names is, when XSPEC would not find it: None when it lies where XSPEC looks."""
-    for candidate in (name, f"{name}.gz"):
-        if os.path.exists(_SELECTOR.sub("", candidate)):
-            return None
-    folder = Path(spectrum).parent
-    if (folder / _SELECTOR.sub("", name)).exists() or (folder / f"{name}.gz").exists():
-        return _existing(str(folder / name), f"{keyword} of {spectrum}")
+def _locate(spectrum: str, keyword: str, name: str) -> tuple[str, bool]:
+    """Where the file that a header names is, and whether XSPEC finds it by itself: in the current folder."""
+    bare = _SELECTOR.sub("", name)
+    for folder, found_by_xspec in (("", True), (os.path.dirname(spectrum), False)):
+        path = os.path.join(folder, bare)
+        if os.path.exists(path) or os.path.exists(f"{path}.gz"):
+            return _existing(os.path.join(folder, name), f"{keyword} of {spectrum}"), found_by_xspec
+    option = _ROLES[keyword]
+    without = "" if keyword == "RESPFILE" else f", or do without by {option} none"
     raise DataError(
-        f"{spectrum} names {keyword} = {name}, which is neither here nor beside it: "
-        f"give it with {_ROLES[keyword]} FILE, or say {_ROLES[keyword]} none"
+        f"{spectrum} names {keyword} = {name}, which is neither here nor beside it: give it with {option} FILE{without}"
     )
 
 
@@ -136,19 +177,30 @@ def _for_each(names: Sequence[str], n: int, option: str) -> list[str | None]:
     return list(names) * n if len(names) == 1 else list(names) or [None] * n
 
 
-def _resolve(spectrum: str, given: dict[str, str | None]) -> dict[str, str | None]:
-    """What to set by hand for one spectrum, by keyword: a file, or None to remove the one of the header."""
+@dataclass(frozen=True)
+class _Plan:
+    """For one spectrum, by keyword: what to set by hand, and what must be there in the end."""
+
+    chosen: dict[str, str | None]
+    expected: frozenset[str]
+
+
+def _plan(spectrum: str, given: dict[str, str | None]) -> _Plan:
     named = _named_in_header(spectrum)
     chosen: dict[str, str | None] = {}
     for keyword, option in _ROLES.items():
         name = given[keyword]
         if name is not None:
             chosen[keyword] = None if name.lower() in _NONE else _existing(name, option)
-        elif keyword in named and (found := _beside(spectrum, keyword, named[keyword])):
-            chosen[keyword] = found
-    if "RESPFILE" not in named and not chosen.get("RESPFILE"):
+        elif keyword in named:
+            path, found_by_xspec = _locate(spectrum, keyword, named[keyword])
+            # a response set by hand takes the effective area of the header away
+            if not found_by_xspec or (keyword == "ANCRFILE" and "RESPFILE" in chosen):
+                chosen[keyword] = path
+    expected = frozenset(keyword for keyword in _ROLES if chosen.get(keyword, named.get(keyword)))
+    if "RESPFILE" not in expected:
         raise DataError(f"{spectrum} has no response (its header names none): give one with --rmf FILE")
-    return chosen
+    return _Plan(chosen, expected)
 
 
 def load_spectra(xspec, names: Sequence[str], files: Files) -> None:
@@ -173,27 +225,40 @@ def load_spectra(xspec, names: Sequence[str], files: Files) -> None:
     options = {"RESPFILE": files.rmf, "ANCRFILE": files.arf, "BACKFILE": files.background}
     columns = {key: _for_each(value, len(names), _ROLES[key]) for key, value in options.items()}
     paths = [_existing(name, "spectrum") for name in names]
-    chosen = [_resolve(name, {k: v[i] for k, v in columns.items()}) for i, name in enumerate(names)]
-    with _translated(DataError, f"loading {', '.join(names)}"):
+    plans = [_plan(name, {k: v[i] for k, v in columns.items()}) for i, name in enumerate(names)]
+    with engine_says(DataError, f"loading {', '.join(names)}"):
         xspec.AllData(" ".join(f"1:{i} {path}" for i, path in enumerate(paths, start=1)))
     if xspec.AllData.nSpectra != len(names):
         raise DataError(f"{xspec.AllData.nSpectra} of {len(names)} spectra were loaded: {', '.join(names)}")
-    for i, (name, files_) in enumerate(zip(names, chosen, strict=True), start=1):
-        _attach(xspec.AllData(i), name, files_)
+    for i, (name, plan) in enumerate(zip(names, plans, strict=True), start=1):
+        _attach(xspec.AllData(i), name, plan)
 
 
-def _attach(spectrum, name: str, chosen: dict[str, str | None]) -> None:
-    if "RESPFILE" in chosen:
-        with _translated(DataError, f"response {chosen['RESPFILE']} for {name}"):
-            spectrum.response = chosen["RESPFILE"]
-    with _translated(DataError, f"{name} has no response that could be loaded; give one with --rmf FILE"):
-        response = spectrum.response
-    if "ANCRFILE" in chosen:
-        with _translated(DataError, f"effective area {chosen['ANCRFILE']} for {name}"):
-            response.arf = chosen["ANCRFILE"]
-    if "BACKFILE" in chosen:
-        with _translated(DataError, f"background {chosen['BACKFILE']} for {name}"):
-            spectrum.background = chosen["BACKFILE"]
+def _attach(spectrum, name: str, plan: _Plan) -> None:
+    """Set what the header does not, and check that everything is there: XSPEC goes on without what does not fit."""
+    steps = {
+        "RESPFILE": ("response", lambda file: setattr(spectrum, "response", file), lambda: spectrum.response.rmf),
+        "ANCRFILE": (
+            "effective area",
+            lambda file: setattr(spectrum.response, "arf", file),
+            lambda: spectrum.response.arf,
+        ),
+        "BACKFILE": (
+            "background",
+            lambda file: setattr(spectrum, "background", file),
+            lambda: spectrum.background.fileName,
+        ),
+    }
+    for keyword, (role, put, get) in steps.items():
+        file = plan.chosen.get(keyword)
+        what = f"{role} {file or 'of the header'} cannot be used for {name}; give another with {_ROLES[keyword]} FILE"
+        with engine_says(DataError, what):
+            if keyword in plan.chosen:
+                put(file)
+            # XSPEC does not raise where a file does not match: what it holds then is the old one, or nothing
+            held = get() if keyword in plan.expected else ""
+            if keyword in plan.expected and (not held or (file and os.path.basename(held) != os.path.basename(file))):
+                raise ValueError(f"the engine holds {held or 'none'}")
 
 
 def notice(xspec, ignored: str) -> None:
@@ -206,7 +271,7 @@ def notice(xspec, ignored: str) -> None:
     """
     for words in ("bad", ignored):
         if words:
-            with _translated(DataError, f"ignore {words}"):
+            with engine_says(DataError, f"ignore {words}"):
                 xspec.AllData.ignore(words)
     for i in range(1, xspec.AllData.nSpectra + 1):
         spectrum = xspec.AllData(i)
@@ -222,7 +287,7 @@ def set_model(xspec, expression: str) -> None:
     ModelError
         If the engine does not take the expression.
     """
-    with _translated(ModelError, f"model {expression!r}"):
+    with engine_says(ModelError, f"model {expression!r}"):
         xspec.Model(expression)
 
 
@@ -250,7 +315,7 @@ def restore(xspec, name: str) -> None:
     try:
         path = path.resolve()
         os.chdir(_restore_folder(path))
-        with _translated(SessionError, f"restoring {name}"):
+        with engine_says(SessionError, f"restoring {name}"):
             xspec.Xset.restore(str(path))
     finally:
         os.chdir(here)
