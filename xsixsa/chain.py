@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xsixsa.errors import DataError, OutputError
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
 __all__ = ["ChainFile", "read_chain", "write_chain"]
 
@@ -135,7 +135,7 @@ def write_chain(
     table.header["STROW001"] = (1, "its first row")
     for line in comments:
         table.header["HISTORY"] = line
-    with replacing(path, overwrite=overwrite) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         fits.HDUList([fits.PrimaryHDU(), table]).writeto(temporary)
     return Path(path)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from xsixsa.errors import OutputError
 
-__all__ = ["replacing"]
+__all__ = ["atomic_path"]
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """Write to a temporary neighbour of ``path``, renamed to it when the block ends well.
 
     Parameters

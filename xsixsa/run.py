@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xsixsa.errors import OutputError
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
 __all__ = ["RESULT_FILE", "prepare_run_folder", "write_run"]
 
@@ -88,10 +88,10 @@ def write_run(result, folder: str | os.PathLike, *, truths: Mapping[str, float] 
     folder = Path(folder)
     files = [folder / name for name in (RESULT_FILE, "summary.json", "chain.fits", "session.xcm")]
     result.save(files[0], overwrite=True)
-    with replacing(files[1]) as temporary:
+    with atomic_path(files[1]) as temporary:
         temporary.write_text(json.dumps(_plain(result.summary_dict()), indent=1, allow_nan=False) + "\n")
     result.to_chain(files[2], overwrite=True)
-    with replacing(files[3]) as temporary:
+    with atomic_path(files[3]) as temporary:
         temporary.write_text(result.session_text)
     from xsixsa.plot import plot_corner, plot_spectrum
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
 __all__ = ["Demo", "make_demo"]
 
@@ -127,6 +127,6 @@ def make_demo(
     demo = Demo(
         str(folder), "demo.pha", MODEL, ABUND, NOTICE, dict(TRUTH), dict(PRIOR), int(counts.sum()), exposure, seed
     )
-    with replacing(folder / "truth.json") as temporary:
+    with atomic_path(folder / "truth.json") as temporary:
         temporary.write_text(json.dumps(asdict(demo) | {"folder": "."}, indent=1) + "\n")
     return demo

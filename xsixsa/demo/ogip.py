@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 
 from xsixsa.demo.instrument import Instrument
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
 __all__ = ["group_min_counts", "write_arf", "write_rmf", "write_spectrum"]
 
@@ -16,7 +16,7 @@ _WHO = {"TELESCOP": "XSIXSA", "INSTRUME": "DEMOCCD", "FILTER": "NONE"}
 
 
 def _write(path: Path, *tables: fits.BinTableHDU) -> Path:
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(temporary)
     return path
 

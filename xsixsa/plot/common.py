@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from xsixsa.errors import UsageError
-from xsixsa.files import replacing
+from xsixsa.files import atomic_path
 
 __all__ = ["interval_text", "save_figure", "verdict_text"]
 
@@ -51,6 +51,6 @@ def save_figure(figure, path: str | os.PathLike, overwrite: bool, dpi: int = 150
     known = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
         raise UsageError(f"{path}: a figure's name ends in one of {', '.join(sorted(known))}")
-    with replacing(path, overwrite=overwrite) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=dpi)
     return path
