@@ -49,7 +49,7 @@ def edge_rows(
     factor = edge_mean(depth)
     moved = redshifted_edges(edges, redshift)
     moved = np.broadcast_to(moved, (len(factor), moved.shape[1]))
-    for row, at_edges, rest, energy in zip(factor, depth, moved, threshold[:, 0], strict=True):
+    for row, at_edges, rest, energy in zip(factor, depth, moved, threshold[:, 0].astype(np.float32), strict=True):
         bin_ = int(np.searchsorted(rest, energy, side="right")) - 1
         row[: max(bin_, 0)] = 1.0
         if 0 <= bin_ < len(row):

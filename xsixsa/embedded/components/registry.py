@@ -41,8 +41,14 @@ _COMPONENTS: tuple[type[Component], ...] = (
     factors.ExpFac,
     lines.Gabs,
     factors.HighECut,
+    absorption.PCFabs,
+    absorption.PhAbs,
     absorption.TBabs,
+    absorption.Wabs,
     factors.RedshiftedEdge,
+    absorption.RedshiftedPhAbs,
+    absorption.RedshiftedTBabs,
+    absorption.RedshiftedWabs,
 )
 
 
