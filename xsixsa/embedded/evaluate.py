@@ -193,7 +193,7 @@ class Evaluator:
         with np.errstate(all="ignore"):
             for number, (name, seen) in self._observed.items():
                 model = sum(folded[number].values())
-                total += STATISTICS[name](model, seen)
+                total += STATISTICS[name](model, seen).sum(axis=1)
         return total
 
     def batch(

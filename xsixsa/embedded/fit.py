@@ -70,6 +70,11 @@ class FitManager(Restricted):
         n = self._engine.data.nSpectra
         return parse_ranges(f"{word}:1", n)[0][0]
 
+    @property
+    def default_statistic(self) -> str:
+        """Statistic of spectra that have none of their own."""
+        return self._default
+
     def statistic_of(self, number: int) -> str:
         """Return the statistic of one spectrum."""
         return self._method_of.get(number, self._default)

@@ -153,6 +153,19 @@ class Parameter(Restricted):
     def _complain(self, what: str) -> None:
         ENGINE.console.tell(f"{self.full_name}: {what}", level=5)
 
+    @property
+    def raw_delta(self) -> float:
+        """The step of its own, unsigned."""
+        return self._numbers[1]
+
+    def set_sigma(self, value: float) -> None:
+        """Take the error of a fit."""
+        self._sigma = value
+
+    def set_error(self, low: float, high: float, status: str) -> None:
+        """Take the result of ``Fit.error``."""
+        self._error = (float(low), float(high), status)
+
     def set_best(self, value: float) -> None:
         """Set the value alone, inside the limits, without any of the checks above."""
         self._numbers[0] = value

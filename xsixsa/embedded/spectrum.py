@@ -59,6 +59,8 @@ class Spectrum(Restricted):
         self.flux_result: tuple[float, ...] | None = None
         self.lumin_result: tuple[float, ...] | None = None
         self._background: Background | None = None
+        # BACKFILE, RESPFILE and ANCRFILE as the header has them, for saving what differs
+        self.header_files = (pha.background, pha.response, pha.arf)
         self._load_background(pha, backFile)
         self._load_response(pha, respFile, arfFile)
         self._seal()
@@ -124,6 +126,11 @@ class Spectrum(Restricted):
         else:
             self.responses.pop(source, None)
         ENGINE.data.changed()
+
+    @property
+    def background_file(self) -> str:
+        """File name of the background, empty for none."""
+        return "" if self._background is None else self._background.fileName
 
     @property
     def has_background(self) -> bool:

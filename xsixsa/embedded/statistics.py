@@ -1,7 +1,8 @@
 """Fit statistics, vectorised over parameter vectors, with XSPEC's constants.
 
 Notation of XSPEC's manual, appendix B: S and B counts in source and background files, ts and tb their exposures
-times area scales (tb also times the ratio of the background scales), m the model rate.
+times area scales (tb also times the ratio of the background scales), m the model rate. Every statistic takes the model
+rates (n, bins), counts/s per area scale, and returns the share of each bin, (n, bins); the statistic is their sum.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ class Observed:
 
 
 def _cash(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """C of Cash (1979) with the saturated model as zero, from expected counts, (n,)."""
+    """C of Cash (1979) with the saturated model as zero, from expected counts, (n, bins)."""
     expected = np.maximum(expected, FLOOR)
-    # constants first: what depends on the model is one logarithm
-    constant = np.sum(xlogy(counts, counts) - counts)
-    filled = counts > 0
-    varying = expected.sum(axis=1) - (counts[filled] * np.log(expected[:, filled])).sum(axis=1)
-    return 2.0 * (varying + constant)
+    out = np.log(expected)
+    out *= -counts
+    out += expected
+    out += xlogy(counts, counts) - counts
+    out *= 2.0
+    return out
 
 
 def cstat(model: np.ndarray, seen: Observed) -> np.ndarray:
@@ -72,17 +74,7 @@ def cstat(model: np.ndarray, seen: Observed) -> np.ndarray:
 
 
 def wstat(model: np.ndarray, seen: Observed) -> np.ndarray:
-    """W-statistic: the background rate of each bin at its best value for the model.
-
-    Parameters
-    ----------
-    model : (n, bins) float64
-        Counts/s per area scale.
-
-    Returns
-    -------
-    (n,) float64
-    """
+    """W-statistic: the background rate of each bin at its best value for the model."""
     s, b, ts, tb = seen.counts, seen.back_counts, seen.time, seen.back_time
     total = ts + tb
     m = np.maximum(model, FLOOR / ts)
@@ -97,7 +89,7 @@ def wstat(model: np.ndarray, seen: Observed) -> np.ndarray:
     full = (s > 0) & (b > 0)
     if full.any():
         out[:, full] = _profiled(m[:, full], s[full], b[full], ts[full], tb[full])
-    return 2.0 * out.sum(axis=1)
+    return 2.0 * out
 
 
 def _profiled(m: np.ndarray, s: np.ndarray, b: np.ndarray, ts: np.ndarray, tb: np.ndarray) -> np.ndarray:
@@ -108,14 +100,8 @@ def _profiled(m: np.ndarray, s: np.ndarray, b: np.ndarray, ts: np.ndarray, tb: n
     root = np.sqrt(half * half + 4.0 * total * b * m)
     with np.errstate(divide="ignore", invalid="ignore"):
         f = np.where(half >= 0, 2.0 * b * m / (half + root), (root - half) / (2.0 * total))
-    return (
-        ts * m
-        + total * f
-        - s * np.log(ts * (m + f))
-        - b * np.log(tb * f)
-        - s * (1.0 - np.log(s))
-        - b * (1.0 - np.log(b))
-    )
+    constant = s * (np.log(s / ts) - 1.0) + b * (np.log(b / tb) - 1.0)
+    return ts * m + total * f - s * np.log(m + f) - b * np.log(f) + constant
 
 
 def pstat(model: np.ndarray, seen: Observed) -> np.ndarray:
@@ -145,7 +131,7 @@ def pgstat(model: np.ndarray, seen: Observed) -> np.ndarray:
         value = ts * (m + f) - xlogy(s, ts * (m + f)) + 0.5 * (b - tb * f) ** 2 / v1 - s + xlogy(s, s)
     nothing = ts * m + b * ts / tb - 0.5 * v1 * (ts / tb) ** 2
     out[:, noisy] = np.where(s == 0, nothing, value)[:, noisy]
-    return 2.0 * out.sum(axis=1)
+    return 2.0 * out
 
 
 def chi(model: np.ndarray, seen: Observed) -> np.ndarray:
@@ -158,7 +144,7 @@ def chi(model: np.ndarray, seen: Observed) -> np.ndarray:
     elif seen.systematic > 0:
         variance = variance + (seen.systematic * model) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return ((seen.rate - model) ** 2 / variance).sum(axis=1)
+        return (seen.rate - model) ** 2 / variance
 
 
 STATISTICS: dict[str, Callable[[np.ndarray, Observed], np.ndarray]] = {
