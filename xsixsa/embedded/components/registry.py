@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 
 from xsixsa.embedded.components import (
@@ -15,6 +16,7 @@ from xsixsa.embedded.components import (
     powerlaws,
 )
 from xsixsa.embedded.components.base import Component
+from xsixsa.embedded.components.tables import TableModel
 from xsixsa.errors import ModelError
 
 __all__ = ["available", "find"]
@@ -57,21 +59,42 @@ def available() -> tuple[type[Component], ...]:
     return _COMPONENTS
 
 
-def find(name: str) -> type[Component]:
-    """Find a component by its XSPEC name or an abbreviation of two letters or more, whatever the case.
+TABLE = re.compile(r"^(atable|mtable|etable)\s*\{(.+)\}$", re.IGNORECASE)
+
+
+def find(name: str) -> type[Component] | Component:
+    """Find a component by its XSPEC name, whatever the case, or an abbreviation of two letters or more.
+
+    Parameters
+    ----------
+    name : str
+        ``"powerlaw"``, ``"po"``, ``"tbabs"``, or a table model: ``"atable{file}"``, ``"mtable{file}"``,
+        ``"etable{file}"``.
+
+    Returns
+    -------
+    type or Component
+        A class, or for a table model an instance that holds the file. An abbreviation means the first component that
+        it fits, additive ones before multiplicative ones, each in alphabetical order, as in XSPEC.
 
     Raises
     ------
     ModelError
         When nothing fits; names the nearest components.
+    DataError
+        When the file of a table model is missing or damaged.
     """
-    wanted = name.strip().lower()
-    for component in _COMPONENTS:
-        if component.name.lower() == wanted:
-            return component
-    matches = [component for component in _COMPONENTS if len(wanted) > 1 and component.name.lower().startswith(wanted)]
-    if matches:
-        return matches[0]
-    names = {component.name.lower(): component.name for component in _COMPONENTS}
-    near = [names[key] for key in get_close_matches(wanted, names, n=3)] or [c.name for c in _COMPONENTS]
-    raise ModelError(f"the embedded engine has no component {name!r}; nearest: {', '.join(near)}")
+    wanted = name.strip()
+    if table := TABLE.match(wanted):
+        return TableModel(table[2].strip(), table[1].lower())
+    wanted = wanted.lower()
+    names = {component.name.lower(): component for component in _COMPONENTS}
+    if wanted in names:
+        return names[wanted]
+    fits = [component for key, component in names.items() if len(wanted) > 1 and key.startswith(wanted)]
+    if fits:
+        return fits[0]
+    near = get_close_matches(wanted, names, n=3) or list(names)
+    raise ModelError(
+        f"the embedded engine has no component {name!r}; nearest: {', '.join(names[key].name for key in near)}"
+    )
