@@ -18,6 +18,7 @@ class FakeParameter:
     def __init__(self, engine, name, values, unit="", prior=("CONS",)):
         self._engine, self.name, self._values, self.unit, self._prior = engine, name, list(values), unit, prior
         self.link = ""
+        self.refuses_limits = False
 
     @property
     def prior(self):
@@ -48,14 +49,16 @@ class FakeParameter:
         self._engine.calculate()
 
     def set_text(self, text):
-        parts = [p.strip() for p in str(text).replace(",", " ").split()]
+        parts = [p.strip() for p in str(text).split(",")]
         try:
-            numbers = [float(p) for p in parts]
+            numbers = [float(p or old) for p, old in zip(parts, self._values, strict=False)]
         except ValueError as error:
             raise Exception(f"Error: cannot set parameter {self.name}: {text}") from error
         if not np.all(np.isfinite(numbers)):
             raise Exception(f"Error: cannot set parameter {self.name}: {text}")
         if len(numbers) == 6:
+            if self.refuses_limits:
+                numbers[2:] = self._values[2:]
             self._values = numbers
         elif self._values[2] <= numbers[0] <= self._values[5]:
             self._values[0] = numbers[0]

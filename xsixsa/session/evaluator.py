@@ -52,7 +52,11 @@ class Evaluator:
         self._scale = scale
         self._setters = self._group_columns(parts, parameters)
         self._slices = self._bin_slices(spectra)
-        self._folders = self._find_folders(parts, spectra)
+        self._folders: list[tuple[Any, int]] = []
+        """Every (model object, spectrum number) that has a folded model; several sources may feed one spectrum."""
+        self.unreached: dict[int, str] = {}
+        """Spectra that no source reaches, with what the engine said."""
+        self._find_folders(parts, spectra)
         self._keys = [(p.source, p.group, p.local_index) for p in parameters]
         self.n_parameters = len(parameters)
         self.n_bins = int(scale.size)
@@ -79,27 +83,25 @@ class Evaluator:
         ends = np.cumsum([bins for _, _, bins in spectra])
         return {number: slice(int(end) - bins, int(end)) for (number, _, bins), end in zip(spectra, ends, strict=True)}
 
-    @staticmethod
-    def _find_folders(parts: Sequence[ModelPart], spectra: Sequence[tuple[int, int, int]]) -> list[tuple[Any, int]]:
-        """Every (model object, spectrum number) that has a folded model; several sources may feed one spectrum."""
-        folders = []
+    def _find_folders(self, parts: Sequence[ModelPart], spectra: Sequence[tuple[int, int, int]]) -> None:
         for number, group, bins in spectra:
+            said, reached = "", False
             for part in parts:
                 if part.group != group:
                     continue
                 # a source without a response for this spectrum raises a plain Exception
                 try:
                     size = len(part.model.folded(number))
-                except Exception:
+                except Exception as error:
+                    said = str(error).strip()
                     continue
                 if size == bins:
-                    folders.append((part.model, number))
-        return folders
-
-    @property
-    def spectra_with_model(self) -> set[int]:
-        """Numbers of the spectra that some source reaches."""
-        return {number for _, number in self._folders}
+                    self._folders.append((part.model, number))
+                    reached = True
+                else:
+                    said = f"its model has {size} bins, not {bins}"
+            if not reached:
+                self.unreached[number] = said
 
     def row(self, theta: Array, expected: Array | None) -> tuple[float, Reason]:
         """Evaluate one theta with a single recalculation.

@@ -172,10 +172,12 @@ def _restore_parameters(xspec: ModuleType, parts: Sequence[ModelPart], old: Sequ
             new = current.get((raw.source, raw.group, raw.local_index))
             if new is None or new.values == raw.values:
                 continue
-            if new.values[1:] == raw.values[1:]:
+            # the step (second value) may follow the value ("xset delta"): writing it would fix it
+            if new.values[2:] == raw.values[2:]:
                 changes[raw.local_index] = float(raw.values[0])
             else:
-                changes[raw.local_index] = ",".join(repr(float(v)) for v in raw.values)
+                limits = ",".join(repr(float(v)) for v in raw.values[2:])
+                changes[raw.local_index] = f"{float(raw.values[0])!r},,{limits}"
         if changes:
             arguments += [part.model, changes]
     if arguments:

@@ -71,10 +71,11 @@ class Session:
         self.settings: dict[str, Any] = read_settings(xspec)
         """Versions, abundances, cross-sections, cosmology, ``xset`` strings, noticed channels: plain values."""
         self._mark = marks(xspec)
-        reading = self._self_check()
-        self.observations: tuple[Observation, ...] = reading.observations
+        self.observations: tuple[Observation, ...] = ()
         """The noticed bins of every spectrum, in XSPEC's order."""
-        self._scale = reading.scale
+        self._scale = np.ones(sum(s.rate.size for s in self._raw_spectra))
+        reading = self._self_check()
+        self.observations, self._scale = reading.observations, reading.scale
         self.warnings: tuple[str, ...] = tuple(cautions(self.observations, reading.verified))
         """What the user should know before trusting a result."""
 
@@ -205,11 +206,11 @@ class Session:
         timeout: float | None = None,
         *,
         max_failures: int | None = None,
-        scale: NDArray[np.float64] | None = None,
     ) -> Pool:
         if workers < 1 or (block is not None and block < 1) or delay < 0 or (timeout is not None and timeout <= 0):
             raise UsageError("workers and block must be at least 1, delay at least 0 and timeout above 0")
-        evaluator = self._evaluator(self._scale if scale is None else scale)
+        self.check_unchanged()
+        evaluator = self._evaluator()
         rows = block or (_BATCH_BLOCK if evaluator.has_batch else _ROW_BLOCK)
         current = np.array([p.value for p in self.parameters])
         scratch = np.empty(evaluator.n_bins)
@@ -230,19 +231,19 @@ class Session:
             check=self.check_unchanged,
         )
 
-    def _evaluator(self, scale: NDArray[np.float64]) -> Evaluator:
+    def _evaluator(self) -> Evaluator:
         sizes = [(s.index, s.group, s.rate.size) for s in self._raw_spectra]
-        evaluator = Evaluator(self._xspec, self._parts, self.parameters, sizes, scale)
+        evaluator = Evaluator(self._xspec, self._parts, self.parameters, sizes, self._scale)
         for s in self._raw_spectra:
-            if s.index not in evaluator.spectra_with_model:
-                raise SessionError(f"no model reaches spectrum {s.index} ({s.name}): is its response missing?")
+            if s.index in evaluator.unreached:
+                said = evaluator.unreached[s.index]
+                raise SessionError(f"no model reaches spectrum {s.index} ({s.name})" + (f": {said}" if said else ""))
         return evaluator
 
     def _self_check(self) -> Reading:
-        bins = sum(s.rate.size for s in self._raw_spectra)
         points = probe_points(self.parameters)
         try:
-            with self._open_pool(block=len(points), scale=np.ones(bins), max_failures=len(points)) as pool:
+            with self._open_pool(block=len(points), max_failures=len(points)) as pool:
                 answer = pool.evaluate(points)
                 trouble = pool.describe_failures()
         except WorkerError as error:

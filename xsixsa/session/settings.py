@@ -129,7 +129,7 @@ def read_renorm(xspec: ModuleType) -> str | None:
 
     It can be set but not read; ``Xset.show`` prints it, if the chatter is high enough.
     """
-    known = optional(lambda: xspec.Fit.renormSetting)
+    known = optional(lambda: xspec.Fit.renorm_setting)
     if isinstance(known, str):
         return known
     xset = xspec.Xset
