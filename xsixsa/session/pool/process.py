@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ from typing import NoReturn
 
 from xsixsa.session.settings import optional
 
-__all__ = ["detach", "die_with_parent", "fork", "one_thread", "quiet_engine"]
+__all__ = ["detach", "die_with_parent", "fork", "forked_by_main_thread", "one_thread", "quiet_engine", "thread_control"]
 
 _PR_SET_PDEATHSIG = 1
 _THREAD_VARIABLES = (
@@ -79,6 +81,9 @@ def forked_by_main_thread() -> bool:
 
 def detach(error_descriptor: int) -> None:
     """Let go of the user's terminal, notebook and Ctrl-C; errors go to `error_descriptor`."""
+    # what was loaded before stays shared with the parent as long as the garbage collector leaves it alone
+    gc.freeze()
+    faulthandler.disable()  # it may hold the user's terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
@@ -103,14 +108,18 @@ def one_thread() -> None:
 
 
 def _limit_loaded_libraries() -> None:
-    import threadpoolctl
+    threadpoolctl = thread_control()
+    if threadpoolctl is not None:
+        threadpoolctl.threadpool_limits(1)
 
-    threadpoolctl.threadpool_limits(1)
+
+def thread_control() -> ModuleType | None:
+    """``threadpoolctl``, if there: the parent calls this before it forks, so that no child imports it again."""
+    return optional(lambda: importlib.import_module("threadpoolctl"))
 
 
 def quiet_engine(xspec: ModuleType) -> None:
     """Switch off what prompts, prints or changes the likelihood; this process's copy is never put back."""
-    gc.disable()
     fit, xset = xspec.Fit, xspec.Xset
     optional(lambda: setattr(xset, "allowPrompting", False))
     for name in ("chatter", "logChatter"):
@@ -121,7 +130,3 @@ def quiet_engine(xspec: ModuleType) -> None:
     if optional(lambda: fit.bayes, "off") != "off":
         fit.bayes = "off"
     optional(lambda: fit.renorm("none"))
-    gc.enable()
-    # what was loaded before stays shared with the parent as long as the collector leaves it alone
-    gc.collect()
-    gc.freeze()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from xsixsa.errors import WorkerError
 from xsixsa.session.evaluator import Evaluator
-from xsixsa.session.pool.process import fork, forked_by_main_thread
+from xsixsa.session.pool.process import fork, forked_by_main_thread, thread_control
 from xsixsa.session.pool.shared import Shape, read_exactly, readable, slot_of
 from xsixsa.session.pool.template import CONTROL, EVENT, READY, Channels, run_template
 from xsixsa.session.pool.worker import serve
@@ -78,6 +78,7 @@ class ForkSupervisor:
         def work(number: int, commands: int, replies: int, template: int) -> None:
             serve(evaluator, slot_of(memory, shape, number), commands, replies, delay, template)
 
+        thread_control()
         self.template = fork(lambda: run_template(channels, parent, kernel, prepare, work))
         for descriptor in (control_read, events_write, *theirs[0], *theirs[1]):
             os.close(descriptor)
