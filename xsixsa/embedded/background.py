@@ -8,6 +8,8 @@ import numpy as np
 
 from xsixsa.embedded.grouping import group_scale, sum_groups
 from xsixsa.embedded.pha import PhaFile, read_pha
+from xsixsa.embedded.state import ENGINE
+from xsixsa.embedded.statistics import weighted_variance
 from xsixsa.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,9 +34,14 @@ class Grouped:
         kept = group >= 0
         np.maximum.at(worst, group[kept], pha.systematic[kept])
         self.rate = total / self.area_scale
-        self.variance = (statistical + (worst * total) ** 2) / self.area_scale**2
-        unit = pha.exposure
-        self.is_poisson = bool(np.all(np.abs(self.counts - statistical * unit**2) <= 1e-5))
+        # a systematic error makes it not Poisson, as in XSPEC
+        noise = statistical + (worst * total) ** 2
+        self.variance = noise / self.area_scale**2
+        self.is_poisson = bool(np.all(np.abs(self.counts - noise * pha.exposure**2) <= 1e-5))
+
+    def weighted(self) -> np.ndarray:
+        """Return the variance of the rate that ``Fit.weight`` asks for."""
+        return weighted_variance(ENGINE.fit.weight, self.counts, self.pha.exposure * self.area_scale, self.variance)
 
     @staticmethod
     def shown(scale: np.ndarray, scalar: bool) -> float | tuple[float, ...]:
@@ -103,9 +110,9 @@ class Background:
     @property
     def variance(self) -> tuple[float, ...]:
         """Variance of `values`."""
-        return tuple((self._core.variance * self.ratio**2)[self._spectrum.mask].tolist())
+        return tuple((self._core.weighted() * self.ratio**2)[self._spectrum.mask].tolist())
 
     @property
     def scaled(self) -> tuple[np.ndarray, np.ndarray]:
         """Rate and variance of every group, scaled to the source region."""
-        return self._core.rate * self.ratio, self._core.variance * self.ratio**2
+        return self._core.rate * self.ratio, self._core.weighted() * self.ratio**2

@@ -8,7 +8,7 @@ from xsixsa.embedded.grouping import parse_ranges
 from xsixsa.embedded.restrict import Restricted
 from xsixsa.embedded.spectrum import Spectrum
 from xsixsa.embedded.state import Engine
-from xsixsa.embedded.statistics import STATISTICS, WEIGHTS, Observed, gehrels_variance, statistic_of
+from xsixsa.embedded.statistics import STATISTICS, WEIGHTS, Observed, statistic_of
 from xsixsa.errors import SessionError, UsageError
 
 __all__ = ["FitManager"]
@@ -187,11 +187,6 @@ class FitManager(Restricted):
         mask = spectrum.mask
         rate, variance = spectrum.rates
         time = spectrum.exposure * spectrum.area_scale[mask]
-        if self._weight == "gehrels":
-            variance = (
-                gehrels_variance(rate * spectrum.exposure * spectrum.area_scale)
-                / (spectrum.exposure * spectrum.area_scale) ** 2
-            )
         smallest = 1.0 / time**2
         net, noise, back = rate[mask], variance[mask], None
         if spectrum.has_background:

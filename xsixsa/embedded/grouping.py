@@ -20,7 +20,8 @@ _RANGE = re.compile(rf"^({_BOUND})(?:-({_BOUND}))?$")
 def group_channels(pha: PhaFile) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of every channel and the quality of every group.
 
-    Channels of quality 1 belong to no group (-1); a group has the worst quality of its channels.
+    Channels of quality 1, and those the file leaves out, belong to no group (-1). A group ends where the quality
+    changes, so that poor channels can be ignored without good ones.
 
     Returns
     -------
@@ -30,16 +31,16 @@ def group_channels(pha: PhaFile) -> tuple[np.ndarray, np.ndarray]:
     n = pha.n_channels
     quality = np.zeros(n, np.int64) if pha.quality is None else pha.quality
     grouping = np.ones(n, np.int64) if pha.grouping is None else pha.grouping
-    kept = quality != 1
-    if not kept.any():
+    kept = np.flatnonzero(pha.present & (quality != 1))
+    if kept.size == 0:
         raise DataError(f"{pha.path}: QUALITY is 1 in every channel, nothing is left")
-    starts = kept & (grouping != -1)
+    starts = grouping[kept] != -1
+    starts[1:] |= np.diff(quality[kept]) != 0
     # a continuation with nothing before it starts a group of its own
-    starts[np.flatnonzero(kept)[0]] = True
-    group = np.where(kept, np.cumsum(starts) - 1, -1)
-    worst = np.zeros(int(group.max()) + 1, np.int64)
-    np.maximum.at(worst, group[kept], quality[kept])
-    return group, worst
+    starts[0] = True
+    group = np.full(n, -1)
+    group[kept] = np.cumsum(starts) - 1
+    return group, quality[kept[starts]]
 
 
 def sum_groups(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
@@ -153,7 +154,8 @@ def select(part: Range, e_min: np.ndarray | None, e_max: np.ndarray | None, n_gr
             raise DataError("an energy range needs a response; give channels, or set the spectrum's response first")
         low = -np.inf if part.low is None else part.low
         high = np.inf if part.high is None else part.high
-        return (e_max > low) & (e_min < high)
+        # a bin that ends where the range begins is in it, as in XSPEC
+        return (e_max >= low) & (e_min < high)
     number = np.arange(1, n_groups + 1)
     low = 1 if part.low is None else part.low
     high = n_groups if part.high is None else part.high

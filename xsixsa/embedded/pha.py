@@ -29,6 +29,8 @@ class PhaFile:
         Of `rate`, statistical only.
     systematic : (channels,) float64
         Fractional error.
+    present : (channels,) bool
+        Whether the file has a row for the channel.
     grouping, quality : (channels,) int64 or None
         None where the file has neither column nor a non-zero keyword.
     area_scale, back_scale : (channels,) float64
@@ -47,6 +49,7 @@ class PhaFile:
     rate: np.ndarray
     variance: np.ndarray
     systematic: np.ndarray
+    present: np.ndarray
     grouping: np.ndarray | None
     quality: np.ndarray | None
     area_scale: np.ndarray
@@ -111,6 +114,7 @@ def read_pha(path: str) -> PhaFile:
         rate=_spread(rate, place, n_channels),
         variance=_spread(variance, place, n_channels),
         systematic=_spread(_errors(table, "SYS_ERR"), place, n_channels),
+        present=_spread(np.ones(table.n_rows), place, n_channels) > 0,
         grouping=_flags(table, "GROUPING", place, n_channels),
         quality=_flags(table, "QUALITY", place, n_channels),
         area_scale=_scale(table, "AREASCAL", place, n_channels),

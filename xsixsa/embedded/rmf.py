@@ -16,7 +16,8 @@ from xsixsa.errors import DataError
 
 __all__ = ["Arf", "Rmf", "read_arf", "read_rmf"]
 
-# A first energy of zero would make a power law infinite; it stands for "from nothing".
+# A first energy of zero would make a power law infinite; XSPEC takes this part of the bin's upper end.
+FIRST_ENERGY = 1e-3
 SMALLEST_ENERGY = 1e-10
 
 
@@ -143,7 +144,8 @@ def _energy_edges(table: Table) -> np.ndarray:
     if low[0] < 0:
         raise table.fail(f"ENERG_LO = {low[0]:g} keV is negative")
     edges = np.append(low, high[-1])
-    edges[0] = max(edges[0], SMALLEST_ENERGY)
+    if edges[0] == 0:
+        edges[0] = FIRST_ENERGY * edges[1]
     if np.any(np.diff(edges) <= 0):
         raise table.fail("energies do not rise")
     return edges

@@ -165,7 +165,7 @@ class Spectrum(Restricted):
     @property
     def rates(self) -> tuple[np.ndarray, np.ndarray]:
         """Rate per area scale and its variance, of every group, background included."""
-        return self._core.rate, self._core.variance
+        return self._core.rate, self._core.weighted()
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -174,11 +174,8 @@ class Spectrum(Restricted):
 
     @property
     def variance(self) -> tuple[float, ...]:
-        """Variance of `values`, with that of the background."""
-        total = self._core.variance.copy()
-        if self._background is not None:
-            total += self._background.scaled[1]
-        return tuple(total[self.mask].tolist())
+        """Variance of `values`, without that of the background."""
+        return tuple(self._core.weighted()[self.mask].tolist())
 
     @property
     def bins(self) -> np.ndarray:
@@ -220,8 +217,10 @@ class Spectrum(Restricted):
     @property
     def rate(self) -> tuple[float, float, float, float]:
         """Net rate, its error, gross rate and model rate of the noticed bins, counts/s."""
-        gross, noise = self._core.rate[self.mask].sum(), sum(self.variance)
-        net = gross - (sum(self._background.values) if self._background is not None else 0.0)
+        gross = net = self._core.rate[self.mask].sum()
+        noise = sum(self.variance)
+        if self._background is not None:
+            net, noise = gross - sum(self._background.values), noise + sum(self._background.variance)
         return float(net), float(np.sqrt(noise)), float(gross), float(ENGINE.evaluator.model_rate(self))
 
     @property

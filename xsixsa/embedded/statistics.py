@@ -15,7 +15,7 @@ from scipy.special import xlogy
 
 from xsixsa.errors import UsageError
 
-__all__ = ["STATISTICS", "WEIGHTS", "Observed", "gehrels_variance", "statistic_of"]
+__all__ = ["STATISTICS", "WEIGHTS", "Observed", "statistic_of", "weighted_variance"]
 
 # XSPEC's floor of the expected counts in a bin
 FLOOR = 1e-5
@@ -58,6 +58,8 @@ class Observed:
 def _cash(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """C of Cash (1979) with the saturated model as zero, from expected counts, (n, bins)."""
     expected = np.maximum(expected, FLOOR)
+    # subtracted spectra have negative counts, which XSPEC takes as none
+    counts = np.maximum(counts, 0.0)
     out = np.log(expected)
     out *= -counts
     out += expected
@@ -138,9 +140,9 @@ def chi(model: np.ndarray, seen: Observed) -> np.ndarray:
     """Chi-squared of the net rate; with model weighting the variance follows the model."""
     variance = seen.variance
     if seen.weight == "model":
-        rate = model if seen.back_rate is None else model + seen.back_rate
-        # the data's own variance is replaced, not added to
-        variance = rate / seen.time + (seen.systematic * model) ** 2
+        variance = model / seen.time + (seen.systematic * model) ** 2
+        if seen.back_rate is not None:
+            variance = variance + seen.back_rate / seen.time + seen.back_variance / seen.back_time**2
     elif seen.systematic > 0:
         variance = variance + (seen.systematic * model) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,6 +174,32 @@ def statistic_of(name: str) -> str:
     raise UsageError(f"no statistic {name!r} in the embedded engine; it has {', '.join(STATISTICS)}")
 
 
-def gehrels_variance(counts: np.ndarray) -> np.ndarray:
-    """Return (1 + sqrt(N + 0.75))^2, Gehrels (1986)."""
-    return (1.0 + np.sqrt(np.maximum(counts, 0.0) + 0.75)) ** 2
+def weighted_variance(weight: str, counts: np.ndarray, time: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return the variance of rates that a weighting asks for.
+
+    Parameters
+    ----------
+    weight : str
+        "gehrels": (1 + sqrt(N + 0.75))^2, Gehrels (1986); "churazov": the mean of the smallest symmetric window with
+        20 counts, after Churazov et al. (1996); otherwise `variance` as it is.
+    counts, time, variance : (bins,) float64
+        Counts, exposure times area scale, and the variance of counts / time.
+
+    Returns
+    -------
+    (bins,) float64
+    """
+    if weight == "gehrels":
+        return ((1.0 + np.sqrt(np.maximum(counts, 0.0) + 0.75)) / time) ** 2
+    if weight != "churazov":
+        return variance
+    running = np.concatenate([[0.0], np.cumsum(counts)])
+    place = np.arange(counts.size)
+    half = np.zeros(counts.size, dtype=np.int64)
+    while True:
+        low, high = np.maximum(place - half, 0), np.minimum(place + half, counts.size - 1) + 1
+        inside = running[high] - running[low]
+        short = (inside < 20.0) & (high - low < counts.size)
+        if not short.any():
+            return inside / (high - low) / time**2
+        half[short] += 1
