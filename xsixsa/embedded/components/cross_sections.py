@@ -260,6 +260,10 @@ def grain_shielding(grains: np.ndarray, table: str) -> np.ndarray:
     return 1e18 * number / -three * (surface + inside)
 
 
+#: XSPEC turns helium into cm2/g and back with two different weights of its atom.
+HELIUM_ATOM = 6.646 * 0.6022045 / 4.0026
+
+
 def balucinska_church(low: np.ndarray, high: np.ndarray, table: str) -> np.ndarray:
     """Mean cross-section in bins, per hydrogen atom: Balucinska-Church & McCammon 1992, ApJ 400, 699.
 
@@ -280,7 +284,7 @@ def balucinska_church(low: np.ndarray, high: np.ndarray, table: str) -> np.ndarr
     """
     numbers = abundances(table)
     middle, width = 0.5 * (low + high), high - low
-    total = numbers[2] * helium(middle, rydberg=12398.54 / 911.2671)
+    total = HELIUM_ATOM * numbers[2] * helium(middle, rydberg=12398.54 / 911.2671)
     for z, entry in atomic_data().bcmc.items():
         exponent = np.zeros_like(middle)
         limits = [0.0, *entry["edges"], np.inf]

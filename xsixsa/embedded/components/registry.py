@@ -59,6 +59,8 @@ def available() -> tuple[type[Component], ...]:
     return _COMPONENTS
 
 
+#: Whole names in XSPEC that would pass for abbreviations of components here.
+OTHERS_OF_XSPEC = frozenset({"disk"})
 TABLE = re.compile(r"^(atable|mtable|etable)\s*\{(.+)\}$", re.IGNORECASE)
 
 
@@ -91,6 +93,8 @@ def find(name: str) -> type[Component] | Component:
     names = {component.name.lower(): component for component in _COMPONENTS}
     if wanted in names:
         return names[wanted]
+    if wanted in OTHERS_OF_XSPEC:
+        raise ModelError(f"{name!r} is a component of XSPEC that the embedded engine lacks; it needs HEASoft")
     fits = [component for key, component in names.items() if len(wanted) > 1 and key.startswith(wanted)]
     if fits:
         return fits[0]
