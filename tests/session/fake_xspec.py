@@ -288,7 +288,7 @@ class FakeXset:
 
 
 class FakeXspec:
-    """The module. Free parameters: ``absorber.nH``, ``powerlaw.PhoIndex``, ``powerlaw.norm``.
+    """The module. Free parameters: ``phabs.nH``, ``powerlaw.PhoIndex``, ``powerlaw.norm``.
 
     Parameters
     ----------
@@ -317,13 +317,13 @@ class FakeXspec:
 
     def add_group(self, group, rng, area, background):
         limits = [
-            ("absorber", "nH", [0.2, 0.01, 0.0, 0.0, 10.0, 100.0], "10^22"),
+            ("phabs", "nH", [0.2, 0.01, 0.0, 0.0, 10.0, 100.0], "10^22"),
             ("powerlaw", "PhoIndex", [1.7, 0.01, -3.0, -2.0, 9.0, 10.0], ""),
             ("powerlaw", "norm", [0.3, 0.01, 0.0, 0.0, 1e20, 1e24], ""),
         ]
         made = [FakeParameter(self, name, values, unit) for _, name, values, unit in limits]
-        components = [FakeComponent("absorber", made[:1]), FakeComponent("powerlaw", made[1:])]
-        model = FakeModel(self, "", group, "absorber*powerlaw", components, 3 * (group - 1) + 1)
+        components = [FakeComponent("phabs", made[:1]), FakeComponent("powerlaw", made[1:])]
+        model = FakeModel(self, "", group, "phabs*powerlaw", components, 3 * (group - 1) + 1)
         self.models.append(model)
         exposure = 500.0
         spectrum = FakeSpectrum(self, len(self.spectra) + 1, group, np.zeros(len(self.edges) - 1), exposure, area, 2.0)

@@ -66,7 +66,9 @@ def test_statistics_of_real_data(engine, name, monkeypatch, tmp_path):
 
     assert [o.counts.size for o in session.observations] == [s["n_noticed"] for s in case["spectra"]]
     # XSPEC keeps the exposure in single precision
-    assert [o.exposure for o in session.observations] == pytest.approx([s["exposure"] for s in case["spectra"]], rel=1e-7)
+    assert [o.exposure for o in session.observations] == pytest.approx(
+        [s["exposure"] for s in case["spectra"]], rel=1e-7
+    )
     for o, told in zip(session.observations, case["spectra"], strict=True):
         assert o.counts.sum() == pytest.approx(told["counts_noticed"], rel=1e-6)
         np.testing.assert_allclose(o.edges[[0, -1]], [told["first_bin_keV"], told["last_bin_keV"]], rtol=1e-6)

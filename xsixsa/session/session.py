@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xsixsa.errors import SessionError, UsageError, WorkerError
+from xsixsa.session.complete import complete
 from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.guard import guarded
 from xsixsa.session.identity import cautions, fingerprint, marks
+from xsixsa.session.isolated import isolated, set_limits
 from xsixsa.session.observations import RawSpectrum, read_spectra
 from xsixsa.session.parameters import (
     ModelPart,
     RawParameter,
     find_parameter,
-    free_parameters,
     read_model,
     read_parameters,
 )
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _BATCH_BLOCK = 256
 _ROW_BLOCK = 64
+_PATIENCE = 120.0
+"""Seconds that the engine may take for a question asked in a copy of the session."""
 
 
 class Session:
@@ -66,8 +69,9 @@ class Session:
         self._parts: tuple[ModelPart, ...] = read_model(xspec)
         self._raw_parameters: tuple[RawParameter, ...] = read_parameters(self._parts)
         _refuse_free_gain(xspec)
-        self.parameters: tuple[Parameter, ...] = free_parameters(self._raw_parameters)
+        self.parameters: tuple[Parameter, ...] = complete(xspec, self._parts, self._raw_parameters)
         """Free parameters in XSPEC's order: the columns of theta."""
+        self._widening: dict[tuple[str, int, int], tuple[float, float]] = {}
         self.settings: dict[str, Any] = read_settings(xspec)
         """Versions, abundances, cross-sections, cosmology, ``xset`` strings, noticed channels: plain values."""
         self._mark = marks(xspec)
@@ -217,6 +221,8 @@ class Session:
 
         def prepare() -> None:
             quiet_engine(self._xspec)
+            if self._widening:
+                set_limits(self._xspec, self._parts, self._widening)
             evaluator.row(current, scratch)
 
         shape = Shape(rows, len(self.parameters), evaluator.n_bins)
@@ -260,6 +266,60 @@ class Session:
             model_weighting=self.settings["weight"].startswith("model"),
             systematic=self.settings["systematic"],
         )
+
+    # limits
+
+    @contextlib.contextmanager
+    def widened(self, limits: Mapping[str, tuple[float, float]]) -> Iterator[dict[str, tuple[float, float]]]:
+        """Wider hard limits for a run, where the model allows them; only the workers' copies are changed.
+
+        Parameters
+        ----------
+        limits
+            Name of a parameter: (lowest, highest) value that it must be able to take. Limits are never narrowed.
+
+        Yields
+        ------
+        The hard limits in force by name: where they are narrower than what was asked, the engine refused.
+        """
+        wanted, names = {}, {}
+        for name, (low, high) in limits.items():
+            p = self.find(name)
+            names[p.source, p.group, p.local_index] = p.name
+            if low < p.min or high > p.max:
+                wanted[p.source, p.group, p.local_index] = (float(min(low, p.min)), float(max(high, p.max)))
+        before = self.parameters, self._widening
+        if wanted:
+            self._widening = self._widening | self._grant(wanted)
+        self.parameters = tuple(
+            replace(p, min=granted[0], max=granted[1])
+            if (granted := self._widening.get((p.source, p.group, p.local_index)))
+            else p
+            for p in self.parameters
+        )
+        try:
+            yield {p.name: (p.min, p.max) for p in self.parameters if p.name in names.values()}
+        finally:
+            self.parameters, self._widening = before
+
+    def _grant(
+        self, wanted: dict[tuple[str, int, int], tuple[float, float]]
+    ) -> dict[tuple[str, int, int], tuple[float, float]]:
+        """Try the limits in a copy of the session, one by one: what the engine takes."""
+
+        def attempt() -> list:
+            granted = []
+            for key, limit in wanted.items():
+                result = optional(lambda key=key, limit=limit: set_limits(self._xspec, self._parts, {key: limit}))
+                granted += [(*k, *v) for k, v in (result or {}).items()]
+            return granted
+
+        try:
+            answer = isolated(self._xspec, attempt, _PATIENCE)
+        except WorkerError as error:
+            log.warning("hard limits were not widened: %s", error)
+            return {}
+        return {(source, group, number): (low, high) for source, group, number, low, high in answer}
 
     # changes
 
