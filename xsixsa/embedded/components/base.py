@@ -9,6 +9,8 @@ import numpy as np
 
 __all__ = ["REDSHIFT", "Component", "ModelContext", "ParameterSpec", "column", "redshifted_edges", "trapezoid"]
 
+#: So many values (rows times bins) are computed at once: their arrays stay in the processor's cache.
+CACHE_VALUES = 2**15
 #: Energies at or below zero (some responses start at 0 keV) are taken as this, in keV, so that powers stay finite.
 SMALLEST_ENERGY = 1e-10
 
@@ -100,9 +102,8 @@ class Component:
     def evaluate(self, energies: np.ndarray, p: np.ndarray, context: ModelContext, prepared: Any = None) -> np.ndarray:
         """Evaluate at many parameter vectors at once.
 
-        A row is the same to the last bit whatever stands beside it in the batch. Callers keep ``n * m``
-        small enough for the processor's cache (some 10^4 to 10^5 values): larger blocks are correct,
-        only slower.
+        A row is the same to the last bit whatever stands beside it in the batch. Large batches are worked
+        through in pieces that fit the processor's cache.
 
         Parameters
         ----------
@@ -123,7 +124,14 @@ class Component:
         """
         if prepared is None:
             prepared = self.prepare(energies, context)
-        return self._values(prepared, np.asarray(p, dtype=float))
+        p, bins = np.asarray(p, dtype=float), len(energies) - 1
+        rows = max(CACHE_VALUES // bins, 1)
+        if len(p) <= rows:
+            return self._values(prepared, p)
+        result = np.empty((len(p), bins))
+        for start in range(0, len(p), rows):
+            result[start : start + rows] = self._values(prepared, p[start : start + rows])
+        return result
 
     def _grid(self, edges: np.ndarray, context: ModelContext) -> Any:
         """Build ``prepared`` from positive bin edges; the edges themselves unless a subclass knows better."""

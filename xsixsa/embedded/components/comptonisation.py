@@ -16,7 +16,7 @@ ELECTRON_MASS = 511.0
 #: XSPEC bounds the spectral index: a steeper spectrum is a Wien bump and nothing else.
 STEEPEST = 10.0
 #: The spectrum is smooth in ln E: cubic interpolation between nodes this far apart is better than 1e-6.
-NODE_STEP = 0.012
+NODE_STEP = 0.03
 
 
 def diffusion_rate(tau: float, sphere: bool) -> float:
