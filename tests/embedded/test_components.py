@@ -54,6 +54,29 @@ def test_values_are_finite_where_the_response_begins_at_zero(component):
     assert (values >= 0).all()
 
 
+def draw_extreme(spec, rng):
+    """A value between the hard limits, often one of them, over decades where the range has decades."""
+    if rng.random() < 0.3:
+        return rng.choice([spec.min, spec.max])
+    if spec.min > 0:
+        return np.exp(rng.uniform(np.log(spec.min), np.log(spec.max)))
+    if spec.max > 1e3:
+        return 10 ** rng.uniform(-6, np.log10(spec.max))
+    return rng.uniform(spec.min, spec.max)
+
+
+@EVERY
+@pytest.mark.parametrize("xsect", ["vern", "bcmc"])
+@pytest.mark.parametrize("edges", [np.append(0.0, np.geomspace(0.01, 60, 50)), np.array([1.0, 2.0]), EDGES[500:530]])
+@pytest.mark.filterwarnings("error")
+def test_every_value_inside_the_hard_limits_has_an_answer(component, edges, xsect):
+    rng = np.random.default_rng(6)
+    p = np.array([[draw_extreme(spec, rng) for spec in component.parameters] for _ in range(60)])
+    values = component.evaluate(edges, p, ModelContext(abund="aspl", xsect=xsect))
+    assert np.isfinite(values).all()
+    assert (values >= 0).all()
+
+
 @EVERY
 def test_the_result_is_the_callers(component):
     p = draw(component, 2, np.random.default_rng(3))

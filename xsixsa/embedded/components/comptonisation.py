@@ -49,7 +49,9 @@ def spectral_index(beta: float, theta: float) -> float:
     alpha = min(np.sqrt(2.25 + beta / theta) - 1.5, STEEPEST)
     for _ in range(50):
         d0 = 3.0 * ((alpha + 3.0) * alpha + 4.0) / ((alpha + 3.0) * (alpha + 2.0) ** 2)
-        d0 *= np.exp(gammaln(2.0 * alpha + 2.0))
+        log_gamma = gammaln(2.0 * alpha + 2.0)
+        # a first guess can be far too steep: XSPEC's bound on d0 then leads back
+        d0 = d0 * np.exp(log_gamma) if log_gamma <= 70.0 else 1e34
         gain = 1.0 + (alpha + 3.0) * theta / (1.0 + theta) + 4.0 * d0 ** (1.0 / alpha) * theta**2
         previous, alpha = alpha, beta / np.log(gain)
         if abs(alpha - previous) <= 1e-4:

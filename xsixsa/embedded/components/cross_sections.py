@@ -262,6 +262,8 @@ def grain_shielding(grains: np.ndarray, table: str) -> np.ndarray:
 
 #: XSPEC turns helium into cm2/g and back with two different weights of its atom.
 HELIUM_ATOM = 6.646 * 0.6022045 / 4.0026
+#: The polynomials end at 30 eV; far below, where they run away, everything is opaque anyway.
+HIGHEST_EXPONENT = 100.0
 
 
 def balucinska_church(low: np.ndarray, high: np.ndarray, table: str) -> np.ndarray:
@@ -293,5 +295,10 @@ def balucinska_church(low: np.ndarray, high: np.ndarray, table: str) -> np.ndarr
             part = last > first
             value = polynomial(np.log(0.5 * (first[part] + last[part])), coefficients)
             exponent[part] += value * (last[part] - first[part]) / width[part]
-        total += numbers[z] * entry["atom"] * 1e18 * np.exp(exponent - 3.0 * np.log(middle) - 55.26204)
+        total += (
+            numbers[z]
+            * entry["atom"]
+            * 1e18
+            * np.exp(np.minimum(exponent, HIGHEST_EXPONENT) - 3.0 * np.log(middle) - 55.26204)
+        )
     return total

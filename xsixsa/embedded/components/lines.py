@@ -146,4 +146,6 @@ class Gabs(Component):
             for point, weight in zip(points, weights, strict=True):
                 x = middle + point * half
                 lost -= weight * half * np.expm1(-depth * np.exp(-0.5 * x * x))
-        row[low : low + len(lost)] -= lost * sigma / np.diff(used)
+        kept = 1.0 - lost * sigma / np.diff(used)
+        # rounding must not make a black line negative
+        np.maximum(kept, 0.0, out=row[low : low + len(lost)])

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from xsixsa.embedded.components.base import REDSHIFT, Component, ModelContext, ParameterSpec, column
+from xsixsa.embedded.components.base import (
+    REDSHIFT,
+    SMALLEST_ENERGY,
+    Component,
+    ModelContext,
+    ParameterSpec,
+    column,
+)
 
 __all__ = ["BrokenPowerLaw", "LogParabola", "PowerLaw", "RedshiftedPowerLaw", "power_integral"]
 
@@ -88,7 +95,7 @@ class BrokenPowerLaw(Component):
     def _values(self, prepared: np.ndarray, p: np.ndarray) -> np.ndarray:
         flux = np.empty((len(p), len(prepared) - 1))
         for row, (index1, break_energy, index2) in zip(flux, p, strict=True):
-            log_break = np.log(max(break_energy, 1e-30))
+            log_break = np.log(max(break_energy, SMALLEST_ENERGY))
             first, second = np.array([[index1]]), np.array([[index2]])
             # both laws are written relative to the break, where they agree
             low = np.minimum(prepared, log_break) - log_break
@@ -102,6 +109,7 @@ class BrokenPowerLaw(Component):
 #: Points and weights of the three-point Gauss-Legendre rule on (-1, 1).
 GAUSS_POINTS = (-np.sqrt(0.6), 0.0, np.sqrt(0.6))
 GAUSS_WEIGHTS = (5.0 / 9.0, 8.0 / 9.0, 5.0 / 9.0)
+LARGEST_EXPONENT = 600.0
 
 
 class LogParabola(Component):
@@ -136,6 +144,8 @@ class LogParabola(Component):
             exponent += alpha - 1.0
             exponent *= x
             np.negative(exponent, out=exponent)
+            # a pivot many decades away must not overflow
+            np.minimum(exponent, LARGEST_EXPONENT, out=exponent)
             np.exp(exponent, out=exponent)
             exponent *= weight * half
             flux += exponent
