@@ -7,6 +7,7 @@ defaults, computing fluxes, and finding the order in which a fit counts its para
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -24,7 +25,12 @@ from xsixsa.session.pool.process import detach, die_with_parent, fork, forked_by
 from xsixsa.session.pool.shared import readable
 from xsixsa.session.settings import optional
 
-__all__ = ["default_limits_of", "isolated", "order_of_sources", "set_limits"]
+__all__ = ["default_limits_of", "granted_limits", "isolated", "order_of_sources", "set_limits"]
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, int, int]
+"""(source, data group, number in the model) of a parameter."""
 
 
 def isolated(xspec: ModuleType, ask: Callable[[], Any], seconds: float) -> Any:
@@ -121,8 +127,8 @@ def order_of_sources(xspec: ModuleType, raws: Sequence[RawParameter]) -> list[st
 
 
 def set_limits(
-    xspec: ModuleType, parts: Sequence[ModelPart], limits: Mapping[tuple[str, int, int], tuple[float, float]]
-) -> dict[tuple[str, int, int], tuple[float, float]]:
+    xspec: ModuleType, parts: Sequence[ModelPart], limits: Mapping[Key, tuple[float, float]]
+) -> dict[Key, tuple[float, float]]:
     """Give parameters other hard limits, and return those that the engine then has.
 
     Keys are (source, data group, number in the model). It changes the session it works on: call it in a copy.
@@ -146,3 +152,23 @@ def set_limits(
             if key in limits:
                 granted[key] = (raw.values[2], raw.values[5])
     return granted
+
+
+def granted_limits(
+    xspec: ModuleType, parts: Sequence[ModelPart], wanted: Mapping[Key, tuple[float, float]], seconds: float = 120.0
+) -> dict[Key, tuple[float, float]]:
+    """The hard limits that the engine takes of those wanted, tried one by one in a copy of the session."""
+
+    def attempt() -> list:
+        granted = []
+        for key, limit in wanted.items():
+            result = optional(lambda key=key, limit=limit: set_limits(xspec, parts, {key: limit}), {})
+            granted += [(*k, *v) for k, v in result.items()]
+        return granted
+
+    try:
+        answer = isolated(xspec, attempt, seconds)
+    except WorkerError as error:
+        log.warning("hard limits were not widened: %s", error)
+        return {}
+    return {(source, group, number): (low, high) for source, group, number, low, high in answer}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from xsixsa.session.complete import complete
 from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.guard import guarded
 from xsixsa.session.identity import cautions, fingerprint, marks
-from xsixsa.session.isolated import isolated, set_limits
+from xsixsa.session.isolated import granted_limits, set_limits
 from xsixsa.session.observations import RawSpectrum, read_spectra
 from xsixsa.session.parameters import (
     ModelPart,
@@ -29,6 +30,7 @@ from xsixsa.session.parameters import (
 from xsixsa.session.pool import Pool
 from xsixsa.session.pool.process import quiet_engine
 from xsixsa.session.pool.shared import Shape
+from xsixsa.session.pool.spawn import SpawnSupervisor
 from xsixsa.session.pool.supervisor import ForkSupervisor
 from xsixsa.session.records import Evaluation, Observation, Parameter, Reason
 from xsixsa.session.selfcheck import Reading, probe_points, read_as_engine_does
@@ -40,8 +42,6 @@ log = logging.getLogger(__name__)
 
 _BATCH_BLOCK = 256
 _ROW_BLOCK = 64
-_PATIENCE = 120.0
-"""Seconds that the engine may take for a question asked in a copy of the session."""
 
 
 class Session:
@@ -176,6 +176,7 @@ class Session:
         timeout: float | None = None,
         *,
         max_failures: int | None = None,
+        start: Literal["fork", "spawn"] | None = None,
     ) -> Iterator[Pool]:
         """Worker processes forked from this session.
 
@@ -191,6 +192,9 @@ class Session:
             Seconds per theta after which a worker counts as hung; None adapts to the slowest theta so far.
         max_failures
             Theta that may kill or stop their worker; None: 50, or 5 % of all.
+        start
+            How processes begin: "fork" from this session, or "spawn", which restores it from its saved text in fresh
+            interpreters; None: fork on Linux, spawn elsewhere.
 
         Raises
         ------
@@ -199,7 +203,10 @@ class Session:
         WorkerError
             The workers cannot be started.
         """
-        with self.guard(), self._open_pool(workers, block, delay, timeout, max_failures=max_failures) as pool:
+        with (
+            self.guard(),
+            self._open_pool(workers, block, delay, timeout, max_failures=max_failures, start=start) as pool,
+        ):
             yield pool
 
     def _open_pool(
@@ -210,23 +217,24 @@ class Session:
         timeout: float | None = None,
         *,
         max_failures: int | None = None,
+        start: Literal["fork", "spawn"] | None = None,
     ) -> Pool:
         if workers < 1 or (block is not None and block < 1) or delay < 0 or (timeout is not None and timeout <= 0):
             raise UsageError("workers and block must be at least 1, delay at least 0 and timeout above 0")
         self.check_unchanged()
         evaluator = self._evaluator()
         rows = block or (_BATCH_BLOCK if evaluator.has_batch else _ROW_BLOCK)
-        current = np.array([p.value for p in self.parameters])
-        scratch = np.empty(evaluator.n_bins)
-
-        def prepare() -> None:
-            quiet_engine(self._xspec)
-            if self._widening:
-                set_limits(self._xspec, self._parts, self._widening)
-            evaluator.row(current, scratch)
-
         shape = Shape(rows, len(self.parameters), evaluator.n_bins)
-        supervisor = ForkSupervisor(evaluator, shape, workers, delay, prepare)
+        if start is None:
+            start = "fork" if sys.platform.startswith("linux") else "spawn"
+        if start == "fork":
+            supervisor = ForkSupervisor(evaluator, shape, workers, delay, lambda: self._prepare(evaluator))
+        elif start == "spawn":
+            raws, sizes = read_parameters(self._parts), self._sizes()
+            task = (self._xspec, self.parameters, raws, sizes, self._scale, self._widening)
+            supervisor = SpawnSupervisor(*task, shape, workers, delay)
+        else:
+            raise UsageError(f"start = {start!r}: 'fork' or 'spawn'")
         return Pool(
             supervisor,
             self.parameters,
@@ -237,9 +245,19 @@ class Session:
             check=self.check_unchanged,
         )
 
+    def _prepare(self, evaluator: Evaluator) -> None:
+        """In the template: silence, wider limits, and one evaluation that loads tables into shared pages."""
+        quiet_engine(self._xspec)
+        if self._widening:
+            set_limits(self._xspec, self._parts, self._widening)
+        current = np.array([p.value for p in self.parameters])
+        evaluator.row(current, np.empty(evaluator.n_bins))
+
+    def _sizes(self) -> list[tuple[int, int, int]]:
+        return [(s.index, s.group, s.rate.size) for s in self._raw_spectra]
+
     def _evaluator(self) -> Evaluator:
-        sizes = [(s.index, s.group, s.rate.size) for s in self._raw_spectra]
-        evaluator = Evaluator(self._xspec, self._parts, self.parameters, sizes, self._scale)
+        evaluator = Evaluator(self._xspec, self._parts, self.parameters, self._sizes(), self._scale)
         for s in self._raw_spectra:
             if s.index in evaluator.unreached:
                 said = evaluator.unreached[s.index]
@@ -290,7 +308,7 @@ class Session:
                 wanted[p.source, p.group, p.local_index] = (float(min(low, p.min)), float(max(high, p.max)))
         before = self.parameters, self._widening
         if wanted:
-            self._widening = self._widening | self._grant(wanted)
+            self._widening = self._widening | granted_limits(self._xspec, self._parts, wanted)
         self.parameters = tuple(
             replace(p, min=granted[0], max=granted[1])
             if (granted := self._widening.get((p.source, p.group, p.local_index)))
@@ -301,25 +319,6 @@ class Session:
             yield {p.name: (p.min, p.max) for p in self.parameters if p.name in names.values()}
         finally:
             self.parameters, self._widening = before
-
-    def _grant(
-        self, wanted: dict[tuple[str, int, int], tuple[float, float]]
-    ) -> dict[tuple[str, int, int], tuple[float, float]]:
-        """Try the limits in a copy of the session, one by one: what the engine takes."""
-
-        def attempt() -> list:
-            granted = []
-            for key, limit in wanted.items():
-                result = optional(lambda key=key, limit=limit: set_limits(self._xspec, self._parts, {key: limit}))
-                granted += [(*k, *v) for k, v in (result or {}).items()]
-            return granted
-
-        try:
-            answer = isolated(self._xspec, attempt, _PATIENCE)
-        except WorkerError as error:
-            log.warning("hard limits were not widened: %s", error)
-            return {}
-        return {(source, group, number): (low, high) for source, group, number, low, high in answer}
 
     # changes
 

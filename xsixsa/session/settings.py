@@ -80,7 +80,7 @@ def statistic_methods(xspec: ModuleType) -> dict[int, str]:
 
     PyXspec tells only the default; what differs per spectrum stands in the saved text.
     """
-    default = str(xspec.Fit.statMethod).strip()
+    default = _first_word(xspec.Fit.statMethod)
     methods = dict.fromkeys(range(1, int(xspec.AllData.nSpectra) + 1), default)
     if len(methods) < 2:
         return methods

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xsixsa.errors import WorkerError
 from xsixsa.session.pool.shared import COMMAND, REPLY, WANT_BATCH, WANT_EXPECTED, Slot, readable, slot_of
-from xsixsa.session.pool.supervisor import Event, ForkSupervisor
+from xsixsa.session.pool.supervisor import Event, Supervisor
 from xsixsa.session.pool.template import DIED, STARTED
 from xsixsa.session.records import Failure, Reason
 
@@ -56,6 +56,7 @@ class _Job:
     start: int
     size: int
     batch: bool
+    batch_again: bool = True
     at: int = 0
     number: int = -1
     strikes: dict[int, int] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        supervisor: ForkSupervisor,
+        supervisor: Supervisor,
         timeout: Timeout,
         delay: float,
         batch: bool,
@@ -228,8 +229,8 @@ class Dispatcher:
         row = min(max(row, job.at), job.size - 1)
         reason = Reason.HUNG if worker.hung else Reason.CRASHED
         if job.batch:
-            # one call for all rows does not tell which it was: now one by one, and each has had its first chance
-            job.batch = False
+            # one call for all rows does not tell which it was: once more, then one by one, each having had its chance
+            job.batch, job.batch_again = job.batch_again, False
             job.strikes = dict.fromkeys(range(job.size), 1)
             return
         job.strikes[row] = job.strikes.get(row, 0) + 1

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xsixsa.errors import UsageError, WorkerError
 from xsixsa.session.pool.dispatch import Dispatcher, Timeout
-from xsixsa.session.pool.supervisor import ForkSupervisor
+from xsixsa.session.pool.supervisor import Supervisor
 from xsixsa.session.records import Evaluation, Failure, Parameter, Reason
 
 __all__ = ["Pool"]
@@ -46,7 +46,7 @@ class Pool:
 
     def __init__(
         self,
-        supervisor: ForkSupervisor,
+        supervisor: Supervisor,
         parameters: Sequence[Parameter],
         *,
         batch: bool,

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from xsixsa.errors import WorkerError
 from xsixsa.session.evaluator import Evaluator
@@ -17,7 +17,7 @@ from xsixsa.session.pool.shared import Shape, read_exactly, readable, slot_of
 from xsixsa.session.pool.template import CONTROL, EVENT, READY, Channels, run_template
 from xsixsa.session.pool.worker import serve
 
-__all__ = ["Event", "ForkSupervisor"]
+__all__ = ["ErrorFile", "Event", "ForkSupervisor", "Supervisor", "next_event"]
 
 _PATIENCE = 300.0
 """Seconds that the engine may take for its first evaluation, which can load large tables."""
@@ -30,6 +30,63 @@ class Event(NamedTuple):
     kind: bytes
     worker: int
     value: int
+
+
+class Supervisor(Protocol):
+    """What a pool needs of those who keep its workers."""
+
+    shape: Shape
+    workers: int
+    pids: dict[int, int]
+    template: int
+    memory: mmap.mmap
+    events: int
+    commands: list[int]
+    replies: list[int]
+
+    def start(self, number: int) -> None: ...
+    def kill(self, number: int) -> None: ...
+    def next_event(self) -> Event | None: ...
+    def last_words(self) -> str: ...
+    def trim_errors(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def next_event(descriptor: int) -> Event | None:
+    """Read an event; None when nobody can send one any more."""
+    record = read_exactly(descriptor, EVENT.size)
+    return Event(*EVENT.unpack(record)) if len(record) == EVENT.size else None
+
+
+class ErrorFile:
+    """Nameless file that takes the standard error of helper processes."""
+
+    def __init__(self) -> None:
+        # appending, so that processes do not write over each other, and nothing remains of what was cut off
+        descriptor, name = tempfile.mkstemp(prefix="xsixsa-")
+        os.close(descriptor)
+        self._descriptor = os.open(name, os.O_RDWR | os.O_APPEND)
+        os.unlink(name)
+
+    def fileno(self) -> int:
+        """Descriptor to write to."""
+        return self._descriptor
+
+    def last_words(self) -> str:
+        """The last line, as the end of a sentence."""
+        size = os.fstat(self._descriptor).st_size
+        text = os.pread(self._descriptor, 4096, max(0, size - 4096)).decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"; it said: {lines[-1][:300]}" if lines else ""
+
+    def trim(self) -> None:
+        """Forget everything once it grows: some models print at every evaluation."""
+        if os.fstat(self._descriptor).st_size > _WORDS_KEPT:
+            os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
 
 
 class ForkSupervisor:
@@ -57,8 +114,7 @@ class ForkSupervisor:
         self.pids: dict[int, int] = {}
         self._closed = False
         self.memory = mmap.mmap(-1, workers * shape.slot_size)
-        self._errors = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (closed with the supervisor)
-        os.set_blocking(self._errors.fileno(), True)
+        self._errors = ErrorFile()
         control_read, self._control = os.pipe()
         self.events, events_write = os.pipe()
         pipes = [os.pipe() for _ in range(2 * workers)]
@@ -111,23 +167,16 @@ class ForkSupervisor:
             raise WorkerError(f"the process that keeps the workers has died{self.last_words()}") from error
 
     def next_event(self) -> Event | None:
-        """The next event; None when the template is gone. Blocks: look with ``select`` at `events` first."""
-        record = read_exactly(self.events, EVENT.size)
-        if len(record) < EVENT.size:
-            return None
-        return Event(*EVENT.unpack(record))
+        """The next event; None when the template is gone. Blocks: look first whether `events` is readable."""
+        return next_event(self.events)
 
     def last_words(self) -> str:
         """The last line that a helper wrote to its standard error, as the end of a sentence."""
-        size = os.fstat(self._errors.fileno()).st_size
-        text = os.pread(self._errors.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip("\0 \n")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f"; it said: {lines[-1][:300]}" if lines else ""
+        return self._errors.last_words()
 
     def trim_errors(self) -> None:
-        """Forget what helpers wrote once it grows: some models print at every evaluation."""
-        if os.fstat(self._errors.fileno()).st_size > _WORDS_KEPT:
-            os.ftruncate(self._errors.fileno(), 0)
+        """Forget what helpers wrote once it grows."""
+        self._errors.trim()
 
     def close(self) -> None:
         """End every helper process and collect it; safe to call twice."""
