@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import xsixsa
+from xsixsa.cli.install_tcl import add_parser as _add_install_tcl
 
 __all__ = ["build_parser"]
 
@@ -116,4 +117,5 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_fit(commands)
     _add_show(commands)
+    _add_install_tcl(commands)
     return parser

@@ -1,0 +1,160 @@
+"""The prompt's session in this process, and the proof that it is the same one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+
+from xsixsa.cli.load import choose_engine, engine_says
+from xsixsa.errors import ModelError, SessionError
+from xsixsa.prompt.handover import HandOver, PromptParameter
+from xsixsa.session import Parameter, Session
+
+__all__ = ["check_statistic", "restore_session", "rounding_allowance"]
+
+_RELATIVE = 1e-6
+# Another engine's model differs by more than rounding: relative to the statistic, and for a good fit.
+_OTHER_ENGINE = (1e-2, 0.5)
+
+
+def restore_session(hand_over: HandOver) -> tuple[ModuleType, Session]:
+    """Load the saved session into an engine and attach to it.
+
+    Changes the working directory to the prompt's, from which the names in the saved session are right.
+
+    Returns
+    -------
+    tuple
+        The engine's module and the session, with the priors that ``bayes`` set at the prompt.
+
+    Raises
+    ------
+    SessionError
+        If it cannot be restored, or something is not as it was at the prompt; says what.
+    """
+    try:
+        os.chdir(hand_over.folder)
+    except OSError as error:
+        raise SessionError(f"the prompt's folder {hand_over.folder} cannot be entered: {error.strerror}") from error
+    xspec = choose_engine(hand_over.options.get("engine", "auto"))
+    xspec.Xset.allowPrompting = False
+    xspec.Xset.chatter = 0
+    _repeat(xspec, hand_over, ("lmod", "mdefine"))
+    with engine_says(SessionError, "the saved session cannot be restored"):
+        xspec.Xset.restore(hand_over.saved)
+    _repeat(xspec, hand_over, ("energies",))
+    _check_data(xspec, hand_over)
+    session = Session(xspec)
+    _check_session(session, hand_over)
+    session.parameters = tuple(
+        replace(p, native_prior=hand_over.native.get((p.source, p.index), p.native_prior)) for p in session.parameters
+    )
+    return xspec, session
+
+
+def _repeat(xspec: ModuleType, hand_over: HandOver, names: Sequence[str]) -> None:
+    """Commands that ``save`` leaves out."""
+    for name, *words in hand_over.repeated:
+        if name not in names:
+            continue
+        with engine_says(ModelError, f"{name} {' '.join(words)} of the prompt"):
+            if name == "lmod":
+                xspec.AllModels.lmod(*words)
+            elif name == "mdefine":
+                xspec.AllModels.mdefine(" ".join(words))
+            elif words[0].lower().startswith("ext"):
+                xspec.AllModels.setEnergies("extend", ",".join(words[1:]))
+            else:
+                xspec.AllModels.setEnergies(" ".join(words))
+
+
+def _check_data(xspec: ModuleType, hand_over: HandOver) -> None:
+    n = int(xspec.AllData.nSpectra)
+    if n != len(hand_over.spectra):
+        raise SessionError(
+            f"{n} of the prompt's {len(hand_over.spectra)} spectra could be restored; XSPEC's saved session does not "
+            "hold names with blanks, brackets and the like: give the files plain names, or load them from their folder"
+        )
+    for i, name in enumerate(hand_over.spectra, start=1):
+        held = str(xspec.AllData(i).fileName)
+        if os.path.basename(held) != os.path.basename(name):
+            raise SessionError(f"spectrum {i} is {held}, at the prompt it is {name}")
+
+
+def _check_session(session: Session, hand_over: HandOver) -> None:
+    if session.n_bins != hand_over.bins:
+        raise SessionError(f"{session.n_bins} bins are noticed, at the prompt there are {hand_over.bins}")
+    here = [(p.source, p.index, p.parameter) for p in session.parameters]
+    there = [(p.source, p.index, p.name) for p in hand_over.free]
+    if sorted(here) != sorted(there):
+        odd = sorted(set(here) ^ set(there))
+        raise SessionError(f"the free parameters are not those of the prompt: {_listed(odd)}")
+
+
+def _listed(parameters: Sequence[tuple[str, int, str]]) -> str:
+    return ", ".join(f"{source}:{index} {name}" if source else f"{index} {name}" for source, index, name in parameters)
+
+
+def rounding_allowance(parameter: PromptParameter) -> float:
+    """Half a unit in the sixth digit, with which XSPEC saves values."""
+    if parameter.value == 0 or not math.isfinite(parameter.value):
+        return 0.0
+    return 0.5 * 10.0 ** (math.floor(math.log10(abs(parameter.value))) - 5)
+
+
+def check_statistic(xspec: ModuleType, session: Session, hand_over: HandOver) -> str:
+    """Compare the fit statistic with the prompt's.
+
+    The prompt knows its parameters to all digits, the saved session to six. What that rounding may change is measured:
+    each free parameter is moved by half a unit in its sixth digit.
+
+    Returns
+    -------
+    str
+        One line for the user.
+
+    Raises
+    ------
+    SessionError
+        If the statistic differs by more than that (a little more for the embedded engine, whose model is not XSPEC's
+        to the last digit).
+    """
+    here, shifts = _statistics(session, hand_over)
+    there = hand_over.statistic
+    allowed = _RELATIVE * max(abs(there), 1.0) + 2.0 * float(np.sum(np.abs(shifts)))
+    embedded = session.engine["name"] == "embedded"
+    if embedded:
+        allowed += max(_OTHER_ENGINE[0] * abs(there), _OTHER_ENGINE[1])
+    if not abs(here - there) <= allowed:
+        why = "the engine's model differs" if embedded else "something of the session was not carried over"
+        raise SessionError(
+            f"the restored session has the fit statistic {here:.4f}, the prompt {there:.4f} "
+            f"(six digits explain {allowed:.2g}): {why}. Settings that XSPEC neither saves nor shows: "
+            "bayes switched on before sixsa was loaded, response gains, extended energies"
+        )
+    return f"fit statistic {here:.4f}, at the prompt {there:.4f}"
+
+
+def _statistics(session: Session, hand_over: HandOver) -> tuple[float, np.ndarray]:
+    """Statistic at the restored values, and its change as each free parameter moves by what rounding may hide."""
+    start = np.array([p.value for p in session.parameters])
+    theta = np.vstack([start, *_moved(session.parameters, start, hand_over)])
+    statistic = session.evaluate(theta).statistic
+    if not np.isfinite(statistic[0]):
+        raise SessionError("the restored session has no valid fit statistic at the prompt's parameter values")
+    shifts = statistic[1:] - statistic[0]
+    return float(statistic[0]), shifts[np.isfinite(shifts)]
+
+
+def _moved(parameters: Sequence[Parameter], start: np.ndarray, hand_over: HandOver) -> Iterator[np.ndarray]:
+    known = {(p.source, p.index): p for p in hand_over.parameters}
+    for i, parameter in enumerate(parameters):
+        step = rounding_allowance(known[parameter.source, parameter.index])
+        moved = start.copy()
+        moved[i] += step if start[i] + step <= parameter.max else -step
+        yield moved
