@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
 
 def fit(
     xspec,
-    prior: Mapping | None = None,
+    prior: Mapping | Sequence[Mapping] | None = None,
     *,
     ess: int | None = None,
     seed: int | None = None,
@@ -70,8 +70,9 @@ def fit(
         loaded.
     prior
         Parameter name or XSPEC index -> ``(low, high)``, :class:`~xsixsa.Uniform`, :class:`~xsixsa.LogUniform`,
-        :class:`~xsixsa.Gaussian`, text such as ``"loguniform:1e-5:1e-2"``, or a frozen scipy distribution. Others come
-        from XSPEC's ``bayes`` setting or from hard limits that are a sensible range; nothing is guessed.
+        :class:`~xsixsa.Gaussian`, text such as ``"loguniform:1e-5:1e-2"``, or a frozen scipy distribution; or BXA's
+        list of transformations. Others come from XSPEC's ``bayes`` setting or from hard limits that are a sensible
+        range; nothing is guessed.
     ess
         Effective sample size to reach (10 000).
     seed

@@ -54,7 +54,7 @@ class Prior:
             raise PriorError(f"{len(self.distributions)} distributions for {len(self.parameters)} parameters")
 
     @classmethod
-    def build(cls, session, spec: Mapping | None = None) -> Prior:
+    def build(cls, session, spec: Mapping | Sequence[Mapping] | None = None) -> Prior:
         """Prior of a session's free parameters by fixed rules; nothing is guessed.
 
         Explicit distributions of `spec` come first, then XSPEC's own (``bayes``), then the hard limits where those are
@@ -66,13 +66,17 @@ class Prior:
             Offers ``parameters`` and ``find(name)``.
         spec
             Parameter name or XSPEC index -> (low, high), distribution, text such as ``"loguniform:1e-5:1e-2"``,
-            or a frozen scipy distribution.
+            or a frozen scipy distribution; or BXA's list of transformations, whole.
 
         Raises
         ------
         PriorError
             Names the parameter that has no usable prior, with an example of what to write.
         """
+        if isinstance(spec, (list, tuple)):
+            from xsixsa.bxa.transformations import spec_of
+
+            spec = spec_of(session, spec)
         explicit = _resolve(session, spec or {})
         distributions, origins, notes = [], [], []
         for parameter in session.parameters:

@@ -200,6 +200,12 @@ class Result:
         write_chain(path, self.parameters, self.theta[rows], self.statistic[rows], overwrite=overwrite)
         return Path(path)
 
+    def bxa(self, xspec=None, prior=None, **options):
+        """The prior truncated to this posterior, for BXA's nested sampling; see :func:`xsixsa.bxa.from_result`."""
+        from xsixsa.bxa import from_result
+
+        return from_result(self, xspec, prior, **options)
+
     def plot_corner(self, path: str | os.PathLike | None = None, **options):
         """Corner plot; see :func:`xsixsa.plot.plot_corner`."""
         from xsixsa.plot import plot_corner

@@ -18,18 +18,11 @@ from xsixsa.distributions import Distribution, Frozen, Gaussian, LogUniform, Uni
 from xsixsa.errors import PriorError
 from xsixsa.prior import Prior
 
-__all__ = ["Mapped", "is_transformations", "prior_of_rows", "spec_of"]
+__all__ = ["Mapped", "prior_of_rows", "spec_of"]
 
 _PROBES = np.concatenate([np.linspace(0.0, 1.0, 41)[1:-1], special.ndtr([-1.0, 1.0])])
 _CLOSE = 1e-9
 _BISECTIONS = 60
-
-
-def is_transformations(spec) -> bool:
-    """Whether `spec` looks like BXA's list of transformations."""
-    if isinstance(spec, (str, Mapping)) or not isinstance(spec, Sequence):
-        return False
-    return bool(spec) and all(isinstance(t, Mapping) and "transform" in t for t in spec)
 
 
 class Mapped(Distribution):
@@ -95,11 +88,16 @@ def spec_of(session, transformations: Sequence[Mapping]) -> dict[str, Distributi
     Raises
     ------
     PriorError
-        If an entry names no free parameter, two name the same, or a free parameter is not in the list: BXA leaves
+        If this is no such list, an entry names no free parameter, two name the same, or a free parameter is not in the list: BXA leaves
         such a parameter where it is, which is to freeze it.
     """
     found: dict[str, Distribution] = {}
     for t in transformations:
+        if not isinstance(t, Mapping) or not {"model", "index", "transform"} <= set(t):
+            raise PriorError(
+                "a list given as prior must be BXA's transformations (dictionaries with model, index, name, transform, "
+                f"aftertransform), not {t!r}; otherwise write a dictionary of parameter names"
+            )
         parameter = _parameter(session, t)
         if parameter.full_name in found:
             raise PriorError(f"two transformations for {parameter.name}")
