@@ -280,15 +280,20 @@ def notice(xspec, ignored: str) -> None:
 
 
 def set_model(xspec, expression: str) -> None:
-    """Define the model for the loaded spectra.
+    """Define the model for the loaded spectra: an expression, or an ``.xcm`` file that XSPEC's ``save model`` wrote.
 
     Raises
     ------
     ModelError
-        If the engine does not take the expression.
+        If the engine does not take it.
     """
     with engine_says(ModelError, f"model {expression!r}"):
-        xspec.Model(expression)
+        if expression.endswith(".xcm"):
+            xspec.Xset.restore(_existing(expression, "--model"))
+        else:
+            xspec.Model(expression)
+    if not xspec.AllModels.sources:
+        raise ModelError(f"{expression} defines no model")
 
 
 def _restore_folder(path: Path) -> Path:

@@ -74,7 +74,11 @@ def _add_fit(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fit.add_argument("files", nargs="+", metavar="FILE", help="spectra (PHA), or one .xcm file")
-    fit.add_argument("--model", metavar="EXPRESSION", help="model expression; needed unless an .xcm file is given")
+    fit.add_argument(
+        "--model",
+        metavar="EXPRESSION",
+        help="model expression, or the .xcm file of `save model`; needed unless FILE is a whole session",
+    )
     fit.add_argument("--prior", action="append", default=[], metavar="NAME=DIST", help=_PRIOR)
     fit.add_argument(
         "--notice",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,6 +19,8 @@ __all__ = ["corner_figure", "plot_corner"]
 # Panels show the central 99.9 %, with a margin; importance samples reach far beyond what carries weight.
 _CENTRAL = (0.0005, 0.9995)
 _MARGIN = 0.06
+# Below this effective size contours have nothing to follow.
+_CONTOUR_ESS = 100
 # A parameter whose panel spans more than this factor gets a logarithmic axis.
 _LOG_SPAN = 30.0
 
@@ -60,6 +64,17 @@ def _caption(result, width: int) -> str:
     )
 
 
+@contextmanager
+def _quiet_root_logger():
+    """`corner` warns through the root logger, which would install a handler there behind the user's back."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
 def corner_figure(result, truths: Mapping[str, float] | Sequence[float | None] | None = None):
     """Corner plot: 1-D and 2-D marginals of the weighted posterior.
 
@@ -96,24 +111,27 @@ def corner_figure(result, truths: Mapping[str, float] | Sequence[float | None] |
         ]
     size = max(2.2 * dim + 1.0, 4.5)
     figure = Figure(figsize=(size, size))
-    corner.corner(
-        theta,
-        bins=30,
-        weights=weights,
-        range=ranges,
-        axes_scale=list(scales),
-        labels=[_axis_label(p) for p in result.parameters],
-        quantiles=[0.16, 0.5, 0.84],
-        truths=truths,
-        truth_color="#c2410c",
-        levels=(0.393, 0.68, 0.90),
-        plot_datapoints=False,
-        fill_contours=True,
-        color="#1d4e89",
-        max_n_ticks=4,
-        smooth=0.8,
-        fig=figure,
-    )
+    contours = result.ess >= _CONTOUR_ESS
+    with _quiet_root_logger():
+        corner.corner(
+            theta,
+            bins=30,
+            weights=weights,
+            range=ranges,
+            axes_scale=list(scales),
+            labels=[_axis_label(p) for p in result.parameters],
+            quantiles=[0.16, 0.5, 0.84],
+            truths=truths,
+            truth_color="#c2410c",
+            levels=(0.393, 0.68, 0.90),
+            plot_datapoints=False,
+            plot_contours=contours,
+            fill_contours=contours,
+            color="#1d4e89",
+            max_n_ticks=4,
+            smooth=0.8,
+            fig=figure,
+        )
     panels = np.array(figure.axes).reshape(dim, dim)
     for axes, name, column in zip(panels.diagonal(), result.names, theta.T, strict=True):
         low, middle, high = weighted_quantile(column, weights, [0.16, 0.5, 0.84])

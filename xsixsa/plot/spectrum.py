@@ -157,7 +157,7 @@ def _finish(top, bottom, shown: _Displayed, observation: dict) -> None:
     bottom.set_xlabel("Energy (keV)")
     bottom.set_ylabel("(data-model)/error")
     top.set_ylabel("counts s$^{-1}$ keV$^{-1}$")
-    notes = [f"spectrum {observation['index']}: {observation['name']}"]
+    notes = [f"spectrum {observation['index']}: {os.path.basename(observation['name'])}"]
     if observation.get("background_counts") is not None:
         notes.append("background subtracted from data and bands, for display only")
     if shown.merged:
