@@ -45,7 +45,15 @@ def _groups(row, split):
 
 
 def write_rmf(
-    path, matrix=None, edges=None, first_channel=1, variable=True, split=False, tlmin=True, name="MATRIX", zero_low=False
+    path,
+    matrix=None,
+    edges=None,
+    first_channel=1,
+    variable=True,
+    split=False,
+    tlmin=True,
+    name="MATRIX",
+    zero_low=False,
 ):
     """Write an RMF; `variable` columns or fixed ones, `split` several groups per energy, `name` as telescopes differ."""
     edges = energy_edges() if edges is None else edges

@@ -30,7 +30,9 @@ def test_expressions_read_as_in_xspec(xspec, given, text, names):
     assert names in model.componentNames
 
 
-@pytest.mark.parametrize("text", ["", "TBabs", "po*po", "po+TBabs", "TBabs*(po", "po)", "po+", "*po", "po+nosuch", "a b"])
+@pytest.mark.parametrize(
+    "text", ["", "TBabs", "po*po", "po+TBabs", "TBabs*(po", "po)", "po+", "*po", "po+nosuch", "a b"]
+)
 def test_wrong_expressions_leave_the_model(xspec, text):
     model = xspec.Model("po")
     with pytest.raises(ModelError):
@@ -150,7 +152,9 @@ def test_links_read_as_in_xspec(xspec, link, text, value):
     assert model(3).link == "" and model(3).values[0] == pytest.approx(value)
 
 
-@pytest.mark.parametrize("link", ["p99", "2.3", "foo", "p3", "p1)", "__import__('os')", "p1.real", "p1**p1**", "exp(p1,p2)"])
+@pytest.mark.parametrize(
+    "link", ["p99", "2.3", "foo", "p3", "p1)", "__import__('os')", "p1.real", "p1**p1**", "exp(p1,p2)"]
+)
 def test_wrong_links_raise_and_keep_the_old(xspec, link):
     model = xspec.Model("TBabs(bbodyrad+po)")
     model(3).link = "p1"

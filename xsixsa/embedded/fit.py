@@ -33,8 +33,8 @@ class FitManager(Restricted):
         self._iterations = 10
         self._critical = 0.01
         self._delta = 0.01
-        self._covariance: np.ndarray | None = None
-        self._fitted: tuple[int, tuple] | None = None
+        # with the structure of the session that it belongs to
+        self._covariance: tuple[int, np.ndarray] | None = None
         self._seal()
 
     # -- settings ----------------------------------------------------------------------------------------------
@@ -280,20 +280,22 @@ class FitManager(Restricted):
             raise SessionError("nothing to fit: load data, define a model and leave a parameter free")
         if self._renorm == "prefit":
             self.renorm()
-        self._covariance = perform(self._engine)
+        self._covariance = (self._engine.structure, perform(self._engine))
 
     @property
     def covariance(self) -> tuple[float, ...]:
         """Lower triangle, row by row, of the covariance of the last fit's parameters."""
-        if self._covariance is None:
-            raise SessionError("no covariance yet: Fit.perform first")
-        rows, columns = np.tril_indices(self._covariance.shape[0])
-        return tuple(self._covariance[rows, columns].tolist())
+        matrix = self.covariance_matrix
+        if matrix is None:
+            raise SessionError("no covariance for the session as it is: Fit.perform first")
+        return tuple(matrix[np.tril_indices(matrix.shape[0])].tolist())
 
     @property
     def covariance_matrix(self) -> np.ndarray | None:
-        """The covariance of the last fit, (d, d), None before one."""
-        return self._covariance
+        """The covariance of the last fit, (d, d), None before one and after data, model or free parameters changed."""
+        if self._covariance is None or self._covariance[0] != self._engine.structure:
+            return None
+        return self._covariance[1]
 
     def error(self, argString: str) -> None:
         """Find where the statistic rises by a given amount: ``"2.706 1 3-5"``, ``"stop 20 1. 2"``.

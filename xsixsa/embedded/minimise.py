@@ -13,6 +13,7 @@ import numpy as np
 
 from xsixsa.embedded.parameter import Parameter
 from xsixsa.embedded.priors import minus_two_log_prior
+from xsixsa.embedded.revive import revive
 from xsixsa.embedded.state import Engine
 from xsixsa.embedded.statistics import STATISTICS
 
@@ -55,6 +56,12 @@ class _Problem:
         self.keys = [(p.model.name, p.model.group, p.index) for p in parameters]
         limits = np.array([p.hard_limits for p in parameters]).reshape(-1, 2)
         self.low, self.high = limits[:, 0], limits[:, 1]
+        self._own_step = np.array([abs(p.raw_delta) for p in parameters])
+        self._is_norm = np.array([p.name == "norm" for p in parameters], dtype=bool)
+
+    def longest(self, theta: np.ndarray) -> np.ndarray:
+        """Return how far a step may go: shapes by half their value, so that a bad start does not throw them away."""
+        return np.where(self._is_norm, np.inf, 0.5 * np.abs(theta) + 10.0 * self._own_step)
 
     def statistic(self, theta: np.ndarray) -> float:
         return float(self._engine.models.evaluateBatch(self.keys, theta[None, :])[1][0])
@@ -63,8 +70,7 @@ class _Problem:
         """Return half the gradient, half the curvature and the statistic."""
         d = theta.size
         # steps like XSPEC's: a small part of the value, or of the parameter's own delta at zero
-        own = np.array([abs(p.raw_delta) for p in self.parameters])
-        step = 1e-4 * np.where(theta != 0, np.abs(theta), np.where(own > 0, own, 1.0))
+        step = 1e-3 * np.where(theta != 0, np.abs(theta), np.where(self._own_step > 0, self._own_step, 1.0))
         up = np.minimum(theta + step, self.high)
         down = np.maximum(theta - step, self.low)
         points = np.repeat(theta[None, :], 2 * d + 1, axis=0)
@@ -140,7 +146,8 @@ def minimise(
             damping *= 10.0
             small = small + 1 if abs(value - best) < tolerance and damping > 1e2 else small
             continue
-        small = small + 1 if best - value < tolerance else 0
+        # a strongly damped step gains little wherever it is
+        small = small + 1 if best - value < tolerance and damping < 1.0 else 0
         theta, damping = trial, max(damping / 10.0, 1e-9)
         gradient, curvature, best = problem.local(theta)
         held = _held(theta, gradient, problem)
@@ -160,6 +167,8 @@ def _step(theta, gradient, curvature, held, damping, problem: _Problem) -> np.nd
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     scaled = matrix / np.outer(scale, scale) + damping * np.eye(scale.size)
     move = np.linalg.lstsq(scaled, -gradient[free] / scale, rcond=None)[0] / scale
+    longest = problem.longest(theta)[free]
+    move = np.clip(move, -longest, longest)
     trial = theta.copy()
     trial[free] = np.clip(theta[free] + move, problem.low[free], problem.high[free])
     return trial
@@ -175,7 +184,10 @@ def perform(engine: Engine) -> np.ndarray:
     """
     parameters = engine.models.free_parameters
     most = engine.fit.nIterations if engine.fit.query == "no" else MOST_STEPS
-    found = minimise(engine, parameters, np.array([p.raw for p in parameters]), most)
+    start = np.array([p.raw for p in parameters])
+    found = minimise(engine, parameters, start, most)
+    if engine.fit.query != "no":
+        found = revive(engine, parameters, start, found, minimise)
     for parameter, value in zip(parameters, found.theta, strict=True):
         parameter.set_best(float(value))
     engine.revalued()
