@@ -265,3 +265,22 @@ def test_attaching_leaves_the_session_as_it_was(loaded):
     session.evaluate(theta_near(session))
     assert ([list(loaded.AllModels(1)(i).values) for i in (1, 2, 3)], loaded.Fit.statistic) == before
     assert loaded.AllModels(1)(2).sigma == sigma
+
+
+def test_a_fitted_gain_is_refused(loaded):
+    try:
+        loaded.AllData(1).response.gain.slope = 1.05
+    except Exception as error:
+        assert loaded.__name__ != "xspec"
+        pytest.skip(f"this engine has no gain: {error}")
+    with pytest.raises(SessionError, match="the response gain of spectrum 1 is free to vary"):
+        Session(loaded)
+    gain = loaded.AllData(1).response.gain
+    gain.slope.frozen = gain.offset.frozen = True
+    session = Session(loaded)
+    assert session.evaluate([[0.1, 1.5, 0.01]]).statistic[0] == pytest.approx(loaded.Fit.statistic, rel=1e-12)
+    mark = session.fingerprint
+    gain.off()
+    assert Session(loaded).fingerprint != mark
+    with pytest.raises(SessionError, match="have changed"):
+        session.evaluate([[0.1, 1.5, 0.01]])

@@ -125,7 +125,7 @@ def test_isolated_questions():
     start = time.monotonic()
     with pytest.raises(WorkerError, match="no answer"):
         isolated(engine, lambda: time.sleep(100), 0.2)
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < 6.0
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from xsixsa.session.parameters import ModelPart, RawParameter, read_parameters
+from xsixsa.session.parameters import Key, ModelPart, RawParameter, key_of, read_parameters, set_arguments
 from xsixsa.session.settings import captured_output, optional, read_renorm
 
 __all__ = ["Snapshot", "guarded", "take_snapshot"]
@@ -162,23 +162,17 @@ def _restore_xset(xspec: ModuleType, before: Snapshot, attempt: Callable[[str, C
 
 def _restore_parameters(xspec: ModuleType, parts: Sequence[ModelPart], old: Sequence[RawParameter]) -> None:
     """Values and limits of the parameters that changed, in one recalculation."""
-    current = {(raw.source, raw.group, raw.local_index): raw for raw in read_parameters(parts)}
-    arguments: list[Any] = []
-    for part in parts:
-        changes: dict[int, float | str] = {}
-        for raw in old:
-            if (raw.source, raw.group) != (part.source, part.group) or raw.link:
-                continue
-            new = current.get((raw.source, raw.group, raw.local_index))
-            if new is None or new.values == raw.values:
-                continue
-            # the step (second value) may follow the value ("xset delta"): writing it would fix it
-            if new.values[2:] == raw.values[2:]:
-                changes[raw.local_index] = float(raw.values[0])
-            else:
-                limits = ",".join(repr(float(v)) for v in raw.values[2:])
-                changes[raw.local_index] = f"{float(raw.values[0])!r},,{limits}"
-        if changes:
-            arguments += [part.model, changes]
-    if arguments:
-        xspec.AllModels.setPars(*arguments)
+    current = {key_of(raw): raw for raw in read_parameters(parts)}
+    changes: dict[Key, float | str] = {}
+    for raw in old:
+        new = current.get(key_of(raw))
+        if raw.link or new is None or new.values == raw.values:
+            continue
+        # the step (second value) may follow the value ("xset delta"): writing it would fix it
+        if new.values[2:] == raw.values[2:]:
+            changes[key_of(raw)] = float(raw.values[0])
+        else:
+            limits = ",".join(repr(float(v)) for v in raw.values[2:])
+            changes[key_of(raw)] = f"{float(raw.values[0])!r},,{limits}"
+    if changes:
+        xspec.AllModels.setPars(*set_arguments(parts, changes))

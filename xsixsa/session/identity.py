@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xsixsa.session.observations import RawSpectrum
+from xsixsa.session.observations import RawSpectrum, gain_of
 from xsixsa.session.parameters import RawParameter, read_model, read_parameters
 from xsixsa.session.records import Observation
 from xsixsa.session.settings import optional
@@ -69,7 +69,8 @@ def marks(xspec: ModuleType) -> tuple:
     for i in range(1, int(xspec.AllData.nSpectra) + 1):
         s = xspec.AllData(i)
         noticed = s.noticed
-        spectra.append((str(s.fileName), int(s.dataGroup), len(noticed), sum(noticed), sum(n * n for n in noticed)))
+        bins = (len(noticed), sum(noticed), sum(n * n for n in noticed))
+        spectra.append((str(s.fileName), int(s.dataGroup), *bins, gain_of(s)))
     parts = read_model(xspec)
     parameters = tuple(
         replace(raw, values=() if raw.link else _lasting(raw), prior=()) for raw in read_parameters(parts)

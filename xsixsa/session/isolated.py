@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from xsixsa.errors import WorkerError
-from xsixsa.session.parameters import ModelPart, RawParameter, read_model, read_parameters
+from xsixsa.session.parameters import (
+    Key,
+    ModelPart,
+    RawParameter,
+    key_of,
+    read_model,
+    read_parameters,
+    set_arguments,
+)
 from xsixsa.session.pool.process import detach, die_with_parent, fork, forked_by_main_thread, one_thread, quiet_engine
 from xsixsa.session.pool.shared import readable
 from xsixsa.session.settings import optional
@@ -28,9 +36,6 @@ from xsixsa.session.settings import optional
 __all__ = ["default_limits_of", "granted_limits", "isolated", "order_of_sources", "set_limits"]
 
 log = logging.getLogger(__name__)
-
-Key = tuple[str, int, int]
-"""(source, data group, number in the model) of a parameter."""
 
 
 def isolated(xspec: ModuleType, ask: Callable[[], Any], seconds: float) -> Any:
@@ -133,25 +138,16 @@ def set_limits(
 
     Keys are (source, data group, number in the model). It changes the session it works on: call it in a copy.
     """
-    arguments: list[Any] = []
-    for part in parts:
-        changes = {}
-        for (source, group, number), (low, high) in limits.items():
-            if (source, group) == (part.source, part.group):
-                value, _, _, bottom, top, _ = part.model(number).values[:6]
-                # an empty field keeps what is there
-                changes[number] = f"{float(value)!r},,{low!r},{max(bottom, low)!r},{min(top, high)!r},{high!r}"
-        if changes:
-            arguments += [part.model, changes]
-    if arguments:
-        xspec.AllModels.setPars(*arguments)
-    granted = {}
-    for part in parts:
-        for raw in read_parameters([part]):
-            key = (raw.source, raw.group, raw.local_index)
-            if key in limits:
-                granted[key] = (raw.values[2], raw.values[5])
-    return granted
+    before = {key_of(raw): raw.values for raw in read_parameters(parts)}
+    changes: dict[Key, str] = {}
+    for key, (low, high) in limits.items():
+        value, _, _, bottom, top, _ = before[key]
+        # an empty field keeps what is there
+        changes[key] = f"{value!r},,{low!r},{max(bottom, low)!r},{min(top, high)!r},{high!r}"
+    if changes:
+        xspec.AllModels.setPars(*set_arguments(parts, changes))
+    after = {key_of(raw): raw.values for raw in read_parameters(parts)}
+    return {key: (after[key][2], after[key][5]) for key in limits}
 
 
 def granted_limits(

@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 
 from xsixsa.errors import SessionError
 from xsixsa.session.records import Background, Observation
+from xsixsa.session.settings import optional
 from xsixsa.session.statistics import POISSON
 
-__all__ = ["RawBackground", "RawSpectrum", "area_conventions", "read_spectra", "to_observation"]
+__all__ = [
+    "RawBackground",
+    "RawSpectrum",
+    "area_conventions",
+    "gain_of",
+    "read_spectra",
+    "refuse_free_gain",
+    "to_observation",
+]
 
 WHOLE = 1e-3
 """How far from a whole number counts may be."""
@@ -55,8 +64,8 @@ class RawSpectrum:
     background: RawBackground | None
     correction: Array | None
     """(bins,) rate to subtract from both sides of chi-squared: cornorm x correction file."""
-    response: tuple[str, str]
-    """Names of RMF and ARF."""
+    response: tuple[str, str, str]
+    """Names of RMF and ARF, and the gain applied to them ("" for none)."""
 
     @property
     def has_area_scale(self) -> bool:
@@ -118,7 +127,7 @@ def _read_spectrum(spectrum: Any, index: int, statistic: str) -> RawSpectrum:
     )
 
 
-def _response_names(spectrum: Any, label: str) -> tuple[str, str]:
+def _response_names(spectrum: Any, label: str) -> tuple[str, str, str]:
     # PyXspec raises a plain Exception where there is none
     try:
         response = spectrum.response
@@ -132,7 +141,17 @@ def _response_names(spectrum: Any, label: str) -> tuple[str, str]:
         arf = str(response.arf or "")
     except Exception:
         arf = ""
-    return str(getattr(response, "rmf", "")), arf
+    return str(getattr(response, "rmf", "")), arf, gain_of(spectrum)
+
+
+def gain_of(spectrum: Any) -> str:
+    """Slope and offset of the first source's response gain as text, "" where it is off or unknown."""
+
+    def read() -> str:
+        gain = spectrum.response.gain
+        return f"{float(gain.slope.values[0])!r} {float(gain.offset.values[0])!r}" if gain.isOn else ""
+
+    return optional(read, "")
 
 
 def _other_response(spectrum: Any) -> Any:
@@ -264,3 +283,21 @@ def _background_counts(spectrum: RawSpectrum, per_area: bool) -> Background | No
             f"AllData({spectrum.index}).background = None"
         )
     return Background(counts, raw.exposure, raw.area_scale, raw.back_scale, raw.name)
+
+
+def refuse_free_gain(xspec: ModuleType) -> None:
+    """Refuse a response gain that is fitted: theta does not hold it.
+
+    Raises
+    ------
+    SessionError
+        Names the spectrum.
+    """
+    for i in range(1, int(xspec.AllData.nSpectra) + 1):
+
+        def free_gain(i: int = i) -> bool:
+            gain = xspec.AllData(i).response.gain
+            return bool(gain.isOn) and not (gain.slope.frozen and gain.offset.frozen)
+
+        if optional(free_gain, False):
+            raise SessionError(f"the response gain of spectrum {i} is free to vary: freeze it, or switch it off")

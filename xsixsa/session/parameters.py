@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,20 @@ from xsixsa.errors import SessionError
 from xsixsa.session.defaults import default_limits
 from xsixsa.session.records import Parameter
 
-__all__ = ["ModelPart", "RawParameter", "find_parameter", "free_parameters", "read_model", "read_parameters"]
+__all__ = [
+    "Key",
+    "ModelPart",
+    "RawParameter",
+    "find_parameter",
+    "free_parameters",
+    "key_of",
+    "read_model",
+    "read_parameters",
+    "set_arguments",
+]
+
+Key = tuple[str, int, int]
+"""(source, data group, number in the model of that group) of a parameter."""
 
 _LIST_AT_MOST = 12
 
@@ -49,6 +62,25 @@ class ModelPart:
     group: int
     expression: str
     model: Any
+
+
+def key_of(parameter: RawParameter | Parameter) -> Key:
+    """What tells a parameter from all others."""
+    return parameter.source, parameter.group, parameter.local_index
+
+
+def set_arguments(parts: Sequence[ModelPart], values: Mapping[Key, float | str]) -> list[Any]:
+    """Arguments of ``AllModels.setPars`` that set parameters of all sources and groups with one recalculation."""
+    arguments: list[Any] = []
+    for part in parts:
+        changes = {
+            number: value
+            for (source, group, number), value in values.items()
+            if (source, group) == (part.source, part.group)
+        }
+        if changes:
+            arguments += [part.model, changes]
+    return arguments
 
 
 def read_model(xspec: ModuleType) -> tuple[ModelPart, ...]:

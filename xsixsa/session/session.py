@@ -16,16 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 from xsixsa.errors import SessionError, UsageError, WorkerError
 from xsixsa.session.complete import complete
 from xsixsa.session.evaluator import Evaluator
+from xsixsa.session.fluxes import Fluxes, compute_fluxes
 from xsixsa.session.guard import guarded
 from xsixsa.session.identity import cautions, fingerprint, marks
 from xsixsa.session.isolated import granted_limits, set_limits
-from xsixsa.session.observations import RawSpectrum, read_spectra
+from xsixsa.session.observations import RawSpectrum, read_spectra, refuse_free_gain
 from xsixsa.session.parameters import (
+    Key,
     ModelPart,
     RawParameter,
     find_parameter,
+    key_of,
     read_model,
     read_parameters,
+    set_arguments,
 )
 from xsixsa.session.pool import Pool
 from xsixsa.session.pool.process import quiet_engine
@@ -68,10 +72,10 @@ class Session:
         self._raw_spectra: tuple[RawSpectrum, ...] = read_spectra(xspec, statistic_methods(xspec))
         self._parts: tuple[ModelPart, ...] = read_model(xspec)
         self._raw_parameters: tuple[RawParameter, ...] = read_parameters(self._parts)
-        _refuse_free_gain(xspec)
+        refuse_free_gain(xspec)
         self.parameters: tuple[Parameter, ...] = complete(xspec, self._parts, self._raw_parameters)
         """Free parameters in XSPEC's order: the columns of theta."""
-        self._widening: dict[tuple[str, int, int], tuple[float, float]] = {}
+        self._widening: dict[Key, tuple[float, float]] = {}
         self.settings: dict[str, Any] = read_settings(xspec)
         """Versions, abundances, cross-sections, cosmology, ``xset`` strings, noticed channels: plain values."""
         self._mark = marks(xspec)
@@ -300,23 +304,19 @@ class Session:
         ------
         The hard limits in force by name: where they are narrower than what was asked, the engine refused.
         """
-        wanted, names = {}, {}
-        for name, (low, high) in limits.items():
-            p = self.find(name)
-            names[p.source, p.group, p.local_index] = p.name
-            if low < p.min or high > p.max:
-                wanted[p.source, p.group, p.local_index] = (float(min(low, p.min)), float(max(high, p.max)))
+        asked = {key_of(p): (p, limit) for p, limit in ((self.find(name), limit) for name, limit in limits.items())}
+        wanted = {
+            key: (float(min(low, p.min)), float(max(high, p.max)))
+            for key, (p, (low, high)) in asked.items()
+            if low < p.min or high > p.max
+        }
         before = self.parameters, self._widening
         if wanted:
             self._widening = self._widening | granted_limits(self._xspec, self._parts, wanted)
-        self.parameters = tuple(
-            replace(p, min=granted[0], max=granted[1])
-            if (granted := self._widening.get((p.source, p.group, p.local_index)))
-            else p
-            for p in self.parameters
-        )
+        now = {key: {"min": low, "max": high} for key, (low, high) in self._widening.items()}
+        self.parameters = tuple(replace(p, **now.get(key_of(p), {})) for p in self.parameters)
         try:
-            yield {p.name: (p.min, p.max) for p in self.parameters if p.name in names.values()}
+            yield {p.name: (p.min, p.max) for p in self.parameters if key_of(p) in asked}
         finally:
             self.parameters, self._widening = before
 
@@ -331,6 +331,36 @@ class Session:
             )
 
     # giving back
+
+    def fluxes(self, theta: ArrayLike, energies: tuple[float, float], seconds: float = 3600.0) -> Fluxes:
+        """Model fluxes in an energy range at many theta, absorbed as the model says (XSPEC's ``flux``).
+
+        Computed in a copy of the session; the caller's parameters stay.
+
+        Parameters
+        ----------
+        theta
+            (n, d) values of the free parameters.
+        energies
+            Lower and upper energy, keV.
+        seconds
+            Longest time it may take.
+
+        Raises
+        ------
+        UsageError
+            The energy range or the shape of `theta` is wrong.
+        WorkerError
+            The engine died, or took too long.
+        """
+        theta = np.atleast_2d(np.asarray(theta, dtype=np.float64))
+        if theta.shape[1] != len(self.parameters):
+            raise UsageError(f"theta has shape {theta.shape}, but there are {len(self.parameters)} free parameters")
+        low, high = (float(e) for e in energies)
+        if not 0 < low < high:
+            raise UsageError(f"energies {low:g}-{high:g} keV are no range")
+        self.check_unchanged()
+        return compute_fluxes(self._xspec, self._parts, self.parameters, theta, (low, high), seconds)
 
     def set_parameters(self, theta: ArrayLike | Mapping[str, float]) -> None:
         """Set the session's free parameters, with one recalculation: this one does change the session.
@@ -356,26 +386,6 @@ class Session:
         for p, value in zip(self.parameters, values, strict=True):
             if not p.min <= value <= p.max:
                 raise UsageError(f"{p.name} = {value:.6g} is outside its hard limits [{p.min:.6g}, {p.max:.6g}]")
-        arguments: list[Any] = []
-        for part in self._parts:
-            changes = {
-                p.local_index: float(value)
-                for p, value in zip(self.parameters, values, strict=True)
-                if (p.source, p.group) == (part.source, part.group)
-            }
-            if changes:
-                arguments += [part.model, changes]
-        self._xspec.AllModels.setPars(*arguments)
+        changes = {key_of(p): float(value) for p, value in zip(self.parameters, values, strict=True)}
+        self._xspec.AllModels.setPars(*set_arguments(self._parts, changes))
         self.parameters = tuple(replace(p, value=float(v)) for p, v in zip(self.parameters, values, strict=True))
-
-
-def _refuse_free_gain(xspec: ModuleType) -> None:
-    """A fitted response gain is a free parameter that theta does not hold."""
-    for i in range(1, int(xspec.AllData.nSpectra) + 1):
-
-        def free_gain(i: int = i) -> bool:
-            gain = xspec.AllData(i).response.gain
-            return bool(gain.isOn) and not (gain.slope.frozen and gain.offset.frozen)
-
-        if optional(free_gain, False):
-            raise SessionError(f"the response gain of spectrum {i} is free to vary: freeze it, or switch it off")

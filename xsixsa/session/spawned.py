@@ -16,7 +16,7 @@ import numpy as np
 
 from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.isolated import set_limits
-from xsixsa.session.parameters import read_model
+from xsixsa.session.parameters import Key, read_model, set_arguments
 from xsixsa.session.pool.process import detach, one_thread, quiet_engine
 from xsixsa.session.pool.shared import Shape, slot_of
 from xsixsa.session.pool.worker import serve
@@ -86,19 +86,13 @@ def restore(task: dict[str, Any], folder: Path) -> Evaluator:
 
 def set_values(xspec: ModuleType, parts: Any, values: list) -> None:
     """Values and limits to the last digit, in one recalculation."""
-    arguments: list[Any] = []
-    for part in parts:
-        changes: dict[int, str | float] = {}
-        for source, group, number, numbers in values:
-            if (source, group) != (part.source, part.group):
-                continue
-            if len(numbers) < 6:  # switches and scale factors have a value only
-                changes[number] = float(numbers[0])
-            else:
-                limits = ",".join(repr(float(v)) for v in numbers[2:])
-                changes[number] = f"{float(numbers[0])!r},,{limits}"
-        arguments += [part.model, changes]
-    xspec.AllModels.setPars(*arguments)
+    changes: dict[Key, str | float] = {}
+    for source, group, number, numbers in values:
+        value = float(numbers[0])
+        limits = ",".join(repr(float(v)) for v in numbers[2:])
+        # switches and scale factors have a value only
+        changes[source, group, number] = f"{value!r},,{limits}" if limits else value
+    xspec.AllModels.setPars(*set_arguments(parts, changes))
 
 
 if __name__ == "__main__":
