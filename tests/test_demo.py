@@ -89,3 +89,25 @@ def test_grouping_holds_at_least_the_minimum():
     assert sums.sum() == counts.sum()
     assert (~good).sum() <= 1
     assert set(np.unique(grouping)) == {-1, 1}
+
+
+def test_the_embedded_engine_folds_as_the_demo_simulated(folder, monkeypatch):
+    from xsixsa.embedded import xspec
+
+    monkeypatch.chdir(folder)
+    try:
+        xspec.Xset.abund = "wilm"
+        xspec.AllData("1:1 demo.pha")
+        model = xspec.Model("TBabs*(powerlaw+bbodyrad)")
+        xspec.AllModels.setPars(model, dict(enumerate(TRUTH.values(), start=1)))
+        spectrum = xspec.AllData(1)
+        folded = np.array(model.folded(1)) * spectrum.exposure
+        grouping = fits.getdata(folder / "demo.pha", 1)["GROUPING"]
+    finally:
+        xspec.AllModels.clear()
+        xspec.AllData.clear()
+        xspec.Xset.abund = "angr"
+    instrument = ccd()
+    expected = 4000.0 * instrument.fold(true_photons(instrument.energies, TRUTH))
+    expected = np.add.reduceat(expected, np.flatnonzero(grouping == 1))
+    np.testing.assert_allclose(folded, expected, rtol=1e-5)
