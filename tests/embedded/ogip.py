@@ -55,10 +55,10 @@ def write_rmf(
     name="MATRIX",
     zero_low=False,
 ):
-    """Write an RMF; `variable` columns or fixed ones, `split` several groups per energy, `name` as telescopes differ."""
+    """Write an RMF; `variable` columns or fixed ones, `split` several groups per energy, any `name` of extension."""
     edges = energy_edges() if edges is None else edges
     matrix = redistribution(edges=edges) if matrix is None else matrix
-    n_energies, n_channels = matrix.shape
+    n_channels = matrix.shape[1]
     starts, lengths, values = [], [], []
     for row in matrix:
         first, length = _groups(row, split)

@@ -71,7 +71,7 @@ def test_response_background_and_area_can_be_replaced(xspec, number):
     spectrum.background = None
     with pytest.raises(DataError):
         _ = spectrum.background
-    with pytest.raises(DataError, match="missing.rmf"):
+    with pytest.raises(DataError, match=r"missing\.rmf"):
         spectrum.response = "missing.rmf"
     assert spectrum.response.rmf == "test.rmf"
 
@@ -174,7 +174,7 @@ def test_data_groups_and_numbers(xspec, number):
 def test_a_missing_file_leaves_what_was_loaded(xspec, number):
     name = f"variant{number['plain']}.pha"
     xspec.AllData(f"1:1 {name} 2:2 {name}")
-    with pytest.raises(DataError, match="nofile.pha: no such file"):
+    with pytest.raises(DataError, match=r"nofile\.pha: no such file"):
         xspec.AllData(f"{name} nofile.pha")
     assert xspec.AllData.nSpectra == 2
 

@@ -50,9 +50,9 @@ def test_fit_respects_limits_links_and_frozen(loaded):
     xspec.Fit.perform()
     assert model(1).values[0] == 0.05
     assert model(2).values[0] == 2.4 and model(2).sigma == -1.0
+    for i in (1, 2, 3):
+        model(i).frozen = True
     with pytest.raises(SessionError):
-        for i in (1, 2, 3):
-            model(i).frozen = True
         xspec.Fit.perform()
 
 

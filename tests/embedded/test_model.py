@@ -153,7 +153,7 @@ def test_links_read_as_in_xspec(xspec, link, text, value):
 
 
 @pytest.mark.parametrize(
-    "link", ["p99", "2.3", "foo", "p3", "p1)", "__import__('os')", "p1.real", "p1**p1**", "exp(p1,p2)"]
+    "link", ["p99", "2.3", "foo", "p3", "p1)", "__import__('os')", "p1.real", "p1**p1**", "exp(p1,p2)", "p"]
 )
 def test_wrong_links_raise_and_keep_the_old(xspec, link):
     model = xspec.Model("TBabs(bbodyrad+po)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -16,7 +17,7 @@ from astropy.io import fits
 
 from xsixsa.errors import DataError
 
-__all__ = ["Table", "open_tables"]
+__all__ = ["Table", "exists", "open_tables"]
 
 # A spectrum or a response is megabytes; what unpacks to more than this is damaged or hostile.
 MAX_BYTES = 4 << 30
@@ -164,8 +165,8 @@ def _read(path: Path) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r}: cannot be read ({error})") from error
     if content[:2] != b"\x1f\x8b":
         return content
     with _damage(str(path)), gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
@@ -175,11 +176,19 @@ def _read(path: Path) -> bytes:
     return content
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file of that name, or its packed form."""
+    try:
+        return Path(path).exists() or Path(f"{path}.gz").exists()
+    except (OSError, ValueError):
+        # names that no file can have
+        return False
+
+
 def _find(path: str) -> Path:
     """Return the file itself or its packed form."""
-    plain = Path(path).expanduser()
-    packed = Path(f"{plain}.gz")
-    return packed if not plain.exists() and packed.exists() else plain
+    plain = Path(path)
+    return Path(f"{path}.gz") if not os.path.exists(plain) and exists(path) else plain
 
 
 def open_tables(path: str) -> list[Table]:
@@ -200,7 +209,7 @@ def open_tables(path: str) -> list[Table]:
         Missing, truncated or damaged file.
     """
     found = _find(path)
-    if found.is_dir():
+    if os.path.isdir(found):
         raise DataError(f"{path}: is a folder, not a FITS file")
     content = _read(found)
     if content[:6] != b"SIMPLE":

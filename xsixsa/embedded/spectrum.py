@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from xsixsa.embedded.background import Background, Grouped
+from xsixsa.embedded.fitsio import exists
 from xsixsa.embedded.grouping import compact, group_channels
 from xsixsa.embedded.pha import PhaFile, read_pha
 from xsixsa.embedded.response import MultiResponse, Response
@@ -69,7 +68,7 @@ class Spectrum(Restricted):
 
     def _load_background(self, pha: PhaFile, given: str | None) -> None:
         path = pha.background if given is None else _name(given)
-        if path and given is None and not _exists(path):
+        if path and given is None and not exists(path):
             ENGINE.console.warn(f"{self.fileName}: BACKFILE {path} is not here; loaded without background")
         elif path:
             self._background = Background(self, path)
@@ -79,11 +78,11 @@ class Spectrum(Restricted):
         arf = pha.arf if given_arf is None else _name(given_arf)
         if not path:
             return
-        if given is None and not _exists(path):
+        if given is None and not exists(path):
             # XSPEC would ask; with prompting off it goes on without
             ENGINE.console.warn(f"{self.fileName}: RESPFILE {path} is not here; loaded without a response")
             return
-        if arf and given_arf is None and not _exists(arf):
+        if arf and given_arf is None and not exists(arf):
             ENGINE.console.warn(f"{self.fileName}: ANCRFILE {arf} is not here; the response has no area")
             arf = ""
         self.responses[1] = Response(self, 1, path, arf)
@@ -257,7 +256,3 @@ def _name(path: str | None) -> str:
     """Return a file name, empty for none."""
     text = "" if path is None else str(path).strip()
     return "" if text.lower() == "none" else text
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists() or Path(f"{path}.gz").exists()
