@@ -92,6 +92,8 @@ class Table:
 
     def first_channel(self, column: str, default: int) -> int:
         """Return TLMIN of `column`, the number of the first legal channel."""
+        if not self.has(column):
+            raise self.fail(f"column {column} is missing (there are {', '.join(self._columns) or 'none'})")
         number = self._columns[column.upper()] + 1
         value = self.number(f"TLMIN{number}", default)
         if not 0 <= value <= 2**31:
