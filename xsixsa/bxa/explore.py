@@ -29,6 +29,8 @@ _LEAST_DESCENTS = 16
 _DRAWS = 150  # of a mixture, for each dimension
 _WARM = 25.0  # tempered effective size, for each dimension
 _MOST_STEPS = 25
+_OUTLINE = 300  # draws, for each dimension, that look for the border
+_WIDE = 2.0  # their covariance, in that of the posterior
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Exploration:
 
 
 def explore(problem: Problem, simulator: Simulator, ess: float, rng: np.random.Generator) -> Exploration:
-    """Descend from the prior and refine mixtures until the pool has an effective size of `ess`.
+    """Descend from the prior, refine mixtures until the pool has an effective size of `ess`, and look for the border.
 
     Parameters
     ----------
@@ -73,6 +75,7 @@ def explore(problem: Problem, simulator: Simulator, ess: float, rng: np.random.G
     try:
         modes = _descend(problem, simulator, pool, rng)
         reached = _refine(problem, pool, modes, ess, rng)
+        _outline(problem, pool, rng)
     except BudgetSpent:
         log.info("the %d evaluations allowed are used up", problem.max_evaluations)
     if not len(pool) or not np.isfinite(pool.log_weights()).any():
@@ -106,3 +109,12 @@ def _refine(problem: Problem, pool: Pool, modes, ess: float, rng) -> bool:
             return True
         mixture = None
     return False
+
+
+def _outline(problem: Problem, pool: Pool, rng) -> None:
+    """Draws from a wide copy of what was found: those that carry weight lie on the outskirts that others miss."""
+    weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
+    mixture = fit_student_mixture(pool.z, weights, rng).widened(_WIDE, df=30.0)
+    proposal = MixtureProposal([mixture, PriorProposal(problem.dim)], [0.97, 0.03], name="wide t-mixture")
+    pool.add(proposal, problem.evaluate(proposal.sample(_OUTLINE * problem.dim, rng)))
+    problem.report(ess=pool.ess)

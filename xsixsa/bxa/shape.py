@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
+from scipy.stats import chi2
 
 from xsixsa.bxa.region import EDGE, Cell, Region, disjoint
 from xsixsa.errors import UsageError
@@ -26,7 +27,7 @@ _SPINES = 3
 _MOST_KNOTS = 9
 
 
-def density_threshold(log_density: np.ndarray, weights: np.ndarray, quantile: float) -> float:
+def density_threshold(log_density: np.ndarray, weights: np.ndarray, quantile: float, dim: int) -> float:
     """Density below which a share `quantile` of the posterior lies.
 
     Parameters
@@ -37,10 +38,15 @@ def density_threshold(log_density: np.ndarray, weights: np.ndarray, quantile: fl
         Posterior weights of the same points, sum 1, shape (n,).
     quantile
         Share outside, above 0.
+    dim
+        Dimension d.
     """
     order = np.argsort(log_density)
     below = np.cumsum(weights[order])
-    return float(log_density[order][min(np.searchsorted(below, quantile), len(order) - 1)])
+    by_weight = log_density[order][min(np.searchsorted(below, quantile), len(order) - 1)]
+    # Few points do not resolve a small quantile; a Gaussian says how deep it lies at least.
+    gaussian = log_density[order[-1]] - 0.5 * chi2.isf(quantile, dim)
+    return float(min(by_weight, gaussian))
 
 
 def box_region(points: np.ndarray, margin: float) -> Region:

@@ -88,8 +88,8 @@ def spec_of(session, transformations: Sequence[Mapping]) -> dict[str, Distributi
     Raises
     ------
     PriorError
-        If this is no such list, an entry names no free parameter, two name the same, or a free parameter is not in the list: BXA leaves
-        such a parameter where it is, which is to freeze it.
+        If this is no such list, an entry names no free parameter, two name the same, or a free parameter is not in
+        the list: BXA leaves such a parameter where it is, which is to freeze it.
     """
     found: dict[str, Distribution] = {}
     for t in transformations:

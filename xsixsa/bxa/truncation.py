@@ -26,7 +26,10 @@ KINDS = ("region", "box")
 QUANTILE = 1e-4
 MARGIN = 0.1
 _FORMAT = 1
-_WIDENING = 0.5  # of the width, for each side found too tight
+_WIDENING = 0.5  # of the width, for each side that a run found too tight
+_STEP = 0.1  # the same while the region is made
+_MOST_WIDENINGS = 20
+_OWN_TOLERANCE = 1e-4
 
 
 class Evidence(NamedTuple):
@@ -149,7 +152,7 @@ class Truncation:
                 "index": p.local_index,
                 "name": p.parameter,
                 "transform": _quantile(d, low, high),
-                "aftertransform": float,
+                "aftertransform": _unchanged,
             }
             for p, d, (low, high) in rows
         ]
@@ -233,11 +236,11 @@ class Truncation:
         total = float(np.hypot(error, self.lost))
         return Evidence(value + self.log_mass, total, value, error, self.log_mass, self.check(run, tolerance))
 
-    def widened(self, check: EdgeCheck) -> Truncation:
-        """The truncation with every edge that the check found too tight moved outwards by half the width."""
+    def widened(self, check: EdgeCheck, share: float = _WIDENING) -> Truncation:
+        """The truncation with every edge that the check found too tight moved outwards by `share` of the width."""
         cells = list(self.region.cells)
         for edge in check.exceeded:
-            cells[edge.cell] = cells[edge.cell].moved(edge.axis, edge.upper, _WIDENING)
+            cells[edge.cell] = cells[edge.cell].moved(edge.axis, edge.upper, share)
         return replace(self, region=Region(_merged(cells)))
 
     def attached(self, xspec) -> Truncation:
@@ -276,6 +279,10 @@ class Truncation:
             raise OutputError(f"{path} holds a truncation of another prior; name another folder")
         keys = ("kind", "quantile", "margin", "lost", "n_evaluations")
         return replace(self, region=region, **{k: plain[k] for k in keys})
+
+
+def _unchanged(x):
+    return x
 
 
 def _quantile(distribution, low: float, high: float) -> Callable[[float], float]:
@@ -348,11 +355,19 @@ def truncation_of_points(
         raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     if not 0 < quantile < 0.1 or not 0 <= margin <= 10:
         raise UsageError(f"quantile must lie in (0, 0.1) and margin in [0, 10], not {quantile!r} and {margin!r}")
-    inside = np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile))
+    inside = np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
     points = z[inside]
     if kind == "box":
         region = box_region(points, margin)
     else:
         region = free_region(points, margin, np.random.default_rng(rng))
-    lost = float(weights[~region.contains(z)].sum())
-    return Truncation(prior, region, kind, quantile, margin, lost, **more)
+    truncation = Truncation(prior, region, kind, quantile, margin, **more)
+    for _ in range(_MOST_WIDENINGS):
+        # What the points themselves say: next to no mass may lie beside an edge.
+        kept = truncation.region.contains(z) & (weights > 0)
+        v = truncation.region.to_cube(z[kept])
+        check = check_edges(truncation.region, v, weights[kept], prior.names, _OWN_TOLERANCE)
+        if check.passed:
+            break
+        truncation = truncation.widened(check, _STEP)
+    return replace(truncation, lost=float(weights[~truncation.region.contains(z)].sum()))
