@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from xsixsa.errors import UsageError
+from xsixsa.inference.flow import FlowOptions
+from xsixsa.summaries.autoencoder import AutoEncoderOptions
 
 __all__ = ["Options", "preset"]
+
+_AUTOENCODER = AutoEncoderOptions()
+_POSTERIOR = FlowOptions()
+_REFIT = FlowOptions(batch=1024, epochs=50, patience=8, learning_rate=3e-3)
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,28 @@ class Options:
         Share of the evaluations for a second exploration that starts from the prior alone.
     min_draws : int
         Draws on which the evidence rests at least; none of them has been seen by a fit.
+    autoencoder : AutoEncoderOptions
+        Network and training of the summary.
+    posterior : FlowOptions
+        Flow and training of the neural posterior.
+    refit : FlowOptions
+        Flow and training of the proposals refitted to the pool.
     """
 
     ess: int = 10_000
     max_evaluations: int = 150_000
     rounds: int = 2
-    simulations: int = 3_000
+    simulations: int = 2_000
     quantile: float = 1e-3
     defensive: float = 0.1
     warm_ess: float = 300.0
     flow_ess: float = 800.0
-    max_refits: int = 4
+    max_refits: int = 8
     exploration: float = 0.1
     min_draws: int = 5_000
+    autoencoder: AutoEncoderOptions = _AUTOENCODER
+    posterior: FlowOptions = _POSTERIOR
+    refit: FlowOptions = _REFIT
 
     def __post_init__(self):
         for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws"):
@@ -80,10 +95,10 @@ class Options:
 
 
 _PRESETS = {
-    "quick": Options(rounds=1, simulations=2_000, exploration=0.0, min_draws=3_000),
+    "quick": Options(rounds=1, simulations=1_500, exploration=0.0, min_draws=3_000),
     "standard": Options(),
     "thorough": Options(
-        rounds=4, simulations=6_000, exploration=0.2, warm_ess=600.0, min_draws=20_000, max_evaluations=500_000
+        rounds=4, simulations=5_000, exploration=0.2, warm_ess=600.0, min_draws=20_000, max_evaluations=500_000
     ),
 }
 

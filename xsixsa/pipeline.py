@@ -206,6 +206,7 @@ class _Job:
         except BudgetSpent:
             self._budget_spent = True
             return
+        self.refinement.neural = self.rounds.posterior
         self.refinement.run(self._rng[1])
         self._budget_spent = self.refinement.budget_spent
 

@@ -5,11 +5,22 @@ import pytest
 from scipy import stats
 
 from tests.core.analytic import gaussian, poisson_gamma, poisson_gamma_log_evidence, two_modes
+from xsixsa.inference.flow import FlowOptions
 from xsixsa.options import Options
 from xsixsa.pipeline import run
 from xsixsa.prior import Prior
+from xsixsa.summaries.autoencoder import AutoEncoderOptions
 
-SMALL = Options(ess=2_000, simulations=500, rounds=1, min_draws=1_500, max_evaluations=40_000)
+SMALL = Options(
+    ess=2_000,
+    simulations=500,
+    rounds=1,
+    min_draws=1_500,
+    max_evaluations=40_000,
+    autoencoder=AutoEncoderOptions(epochs=10),
+    posterior=FlowOptions(transforms=3, hidden=32, epochs=10),
+    refit=FlowOptions(transforms=3, hidden=32, batch=1024, epochs=20, learning_rate=3e-3),
+)
 NO_NETWORK = SMALL.changed(rounds=0)
 
 

@@ -12,10 +12,21 @@ import xsixsa
 from xsixsa.demo import make_demo
 from xsixsa.embedded import xspec
 from xsixsa.errors import OutputError, PriorError, SessionError, UsageError
+from xsixsa.inference.flow import FlowOptions
 from xsixsa.options import Options
 from xsixsa.pipeline import Interrupted
+from xsixsa.summaries.autoencoder import AutoEncoderOptions
 
-TINY = Options(ess=300, simulations=250, rounds=2, min_draws=400, max_evaluations=30_000)
+TINY = Options(
+    ess=300,
+    simulations=250,
+    rounds=2,
+    min_draws=400,
+    max_evaluations=30_000,
+    autoencoder=AutoEncoderOptions(epochs=4),
+    posterior=FlowOptions(transforms=2, hidden=16, epochs=4),
+    refit=FlowOptions(transforms=2, hidden=16, batch=1024, epochs=15, learning_rate=3e-3),
+)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +168,7 @@ def test_wrong_use_is_one_line(session, demo):
 
 def test_frozen_parameter_is_named(session, demo):
     xspec.AllModels(1).TBabs.nH.frozen = True
-    with pytest.raises(PriorError, match="nH.*frozen"):
+    with pytest.raises(PriorError, match=r"nH.*frozen"):
         fit(session, demo)
 
 

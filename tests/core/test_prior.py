@@ -108,7 +108,7 @@ def test_native_priors():
         parameter("c", 0, 10, native_prior=("exp", 2.0), index=3),
     ]
     prior = Prior.build(_session(*parameters), {"c": (1, 2)})
-    assert [o for o in prior.origins] == ["XSPEC's bayes setting"] * 2 + ["explicit"]
+    assert list(prior.origins) == ["XSPEC's bayes setting"] * 2 + ["explicit"]
     assert str(prior.distributions[1]) == "loguniform:0.1:10"
 
 

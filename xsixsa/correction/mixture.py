@@ -14,8 +14,8 @@ from xsixsa.inference.proposals import StudentMixture
 __all__ = ["fit_student_mixture", "temper"]
 
 
-def temper(log_weights: np.ndarray, target_ess: float) -> tuple[np.ndarray, float]:
-    """Normalised weights raised to the largest power <= 1 that keeps the effective sample size at `target_ess`.
+def temper(log_weights: np.ndarray, target_ess: float, most: float = 1.0) -> tuple[np.ndarray, float]:
+    """Normalised weights raised to the largest power <= `most` that keeps the effective sample size at `target_ess`.
 
     Parameters
     ----------
@@ -23,30 +23,42 @@ def temper(log_weights: np.ndarray, target_ess: float) -> tuple[np.ndarray, floa
         Unnormalised log weights, ``-inf`` allowed, shape (n,).
     target_ess
         Effective sample size to keep.
+    most
+        Largest power; below 1 what is fitted to the weights has fatter tails than the target.
 
     Returns
     -------
     weights : numpy.ndarray
         Shape (n,), sum 1.
     power : float
-        1 where the untempered weights already have that size.
+        `most` where those weights already have that size.
     """
     finite = np.isfinite(log_weights)
+    log_weights = _clip(log_weights, finite)
     shifted = np.where(finite, log_weights - log_weights[finite].max(), -np.inf)
 
     def ess(power: float) -> float:
         w = np.exp(power * shifted[finite])
         return float(w.sum() ** 2 / (w @ w))
 
-    low, high = 0.0, 1.0
-    if ess(1.0) < target_ess:
+    low, high = 0.0, most
+    if ess(most) < target_ess:
         for _ in range(50):
             middle = 0.5 * (low + high)
             low, high = (middle, high) if ess(middle) >= target_ess else (low, middle)
     else:
-        low = 1.0
+        low = most
     weights = np.where(finite, np.exp(low * np.where(finite, shifted, 0.0)), 0.0)
     return weights / weights.sum(), low
+
+
+def _clip(log_weights: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """Weights cut at sqrt(n) times their mean (Ionides 2008): one lucky draw must not decide a fit alone."""
+    n = len(log_weights)
+    for _ in range(3):  # the mean falls with every cut
+        most = logsumexp(log_weights[finite]) - np.log(n) + 0.5 * np.log(n)
+        log_weights = np.minimum(log_weights, most)
+    return log_weights
 
 
 def fit_student_mixture(

@@ -46,11 +46,14 @@ class Rounds:
     simulator: Simulator
     options: Options
     pool: Pool
-    summary: AutoEncoder = field(default_factory=AutoEncoder)
+    summary: AutoEncoder | None = None
     posterior: FlowProposal | None = None
     history: list[dict] = field(default_factory=list)
     _z: list = field(default_factory=list)
     _total: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.summary = self.summary or AutoEncoder(self.options.autoencoder)
 
     def run(self, rng: np.random.Generator) -> None:
         """All rounds; stops early where the network no longer shrinks the prior."""
@@ -93,7 +96,7 @@ class Rounds:
         with self.problem.stage("summarise"):
             self.summary.fit(total, rng)
         with self.problem.stage("infer"):
-            estimator = NeuralPosterior()
+            estimator = NeuralPosterior(self.options.posterior)
             estimator.fit(z, self._noisy_summaries(total, rng), rng)
             observed = self.summary.transform(self.simulator.observed[None])[0]
             self.posterior = estimator.posterior(observed)

@@ -17,6 +17,12 @@ from xsixsa.inference.torch_state import torch_settings, torch_state
 __all__ = ["AutoEncoder", "AutoEncoderOptions"]
 
 
+# Beyond so many Poisson numbers an epoch, noise comes from a few fixed realisations: drawing it would take longer than
+# learning from it.
+_FRESH_NUMBERS = 4_000_000
+_REALISATIONS = 4
+
+
 @dataclass(frozen=True)
 class AutoEncoderOptions:
     """Settings of the auto-encoder.
@@ -42,8 +48,8 @@ class AutoEncoderOptions:
     latent: int | None = None
     hidden: int | None = None
     batch: int = 512
-    epochs: int = 40
-    patience: int = 6
+    epochs: int = 30
+    patience: int = 5
     learning_rate: float = 2e-3
     validation: float = 0.1
 
@@ -108,6 +114,7 @@ class AutoEncoder:
             self._net = _build(size, hidden, self.latent_size(size))
         self._net.standardise(data)
         order = torch.randperm(len(data))
+        self._kept = {} if data.numel() > _FRESH_NUMBERS else None
         n_val = max(1, int(options.validation * len(data)))
         validation, training = data[order[:n_val]], data[order[n_val:]]
         noisy_validation = torch.poisson(validation)
@@ -116,8 +123,9 @@ class AutoEncoder:
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=options.patience // 2)
         best, best_state, since = np.inf, copy.deepcopy(self._net.state_dict()), 0
         self.history = []
-        for _ in range(options.epochs):
-            loss = self._epoch(training, batch, optimiser)
+        for epoch in range(options.epochs):
+            noisy = self._noise(epoch, training)
+            loss = self._epoch(training, noisy, batch, optimiser)
             self._net.eval()
             with torch.no_grad():
                 val = float(_loss(self._net, noisy_validation, validation))
@@ -131,8 +139,20 @@ class AutoEncoder:
                 break
         self._net.load_state_dict(best_state)
         self._net.eval()
+        self._kept = None
 
-    def _epoch(self, training, batch: int, optimiser) -> float:
+    def _noise(self, epoch: int, expected):
+        """A realisation of all spectra: fresh at every epoch, or one of a few where drawing it would dominate."""
+        import torch
+
+        if self._kept is None:
+            return torch.poisson(expected)
+        key = epoch % _REALISATIONS
+        if key not in self._kept:
+            self._kept[key] = torch.poisson(expected)
+        return self._kept[key]
+
+    def _epoch(self, training, noisy, batch: int, optimiser) -> float:
         import torch
 
         self._net.train()
@@ -140,9 +160,8 @@ class AutoEncoder:
         for rows in torch.randperm(len(training)).split(batch):
             if len(rows) < 2:
                 continue
-            expected = training[rows]
             optimiser.zero_grad()
-            loss = _loss(self._net, torch.poisson(expected), expected)
+            loss = _loss(self._net, noisy[rows], training[rows])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._net.parameters(), 5.0)
             optimiser.step()
