@@ -294,13 +294,27 @@ class FakeXspec:
     ----------
     per_area
         Whether rates are per AREASCAL (12.9) or not (12.12).
+    folded_per_area
+        The same for folded models, where it differs.
     misbehave
         Called with the (d,) values of all parameters before each calculation; may crash, hang, print, or return a
         statistic in place of the true one.
     """
 
-    def __init__(self, *, bins=20, per_area=True, area=1.0, background=None, groups=1, misbehave=None, cost=0.0):
-        self.per_area, self.misbehave, self.cost = per_area, misbehave, cost
+    def __init__(
+        self,
+        *,
+        bins=20,
+        per_area=True,
+        folded_per_area=None,
+        area=1.0,
+        background=None,
+        groups=1,
+        misbehave=None,
+        cost=0.0,
+    ):
+        self.per_area, self.folded_per_area = per_area, per_area if folded_per_area is None else folded_per_area
+        self.misbehave, self.cost = misbehave, cost
         self.has_priors = True
         self.renorm = "prefit"
         self.methods = {}
@@ -343,7 +357,7 @@ class FakeXspec:
 
     def fold(self, model, number):
         spectrum = self.spectra[number - 1]
-        area = 1.0 if self.per_area else np.asarray(spectrum.areaScale)
+        area = 1.0 if self.folded_per_area else np.asarray(spectrum.areaScale)
         return (self.rate(model) * area * np.ones(len(self.edges) - 1))[spectrum._which]
 
     def calculate(self):

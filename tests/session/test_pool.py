@@ -380,3 +380,17 @@ def _resident(pid):
     """Resident memory in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.slow
+def test_a_pool_opened_after_torch_has_started_its_threads():
+    torch = pytest.importorskip("torch")
+    a = torch.randn(400, 400, requires_grad=True)
+    (a @ a).sum().backward()
+    session = Session(FakeXspec())
+    with session.pool(2) as pool:
+        first = pool.evaluate(draw(300))
+        (a @ a).sum().backward()
+        os.kill(pool.pids[0], signal.SIGKILL)
+        second = pool.evaluate(draw(300))
+    np.testing.assert_array_equal(first.statistic, second.statistic)

@@ -207,9 +207,14 @@ def _per_bin(scale: Any, noticed: NDArray[np.int64]) -> Array:
     return values[noticed - 1]
 
 
-def area_conventions(spectra: tuple[RawSpectrum, ...]) -> tuple[bool, ...]:
-    """Whether rates are per AREASCAL: the possibilities to try. Only one where AREASCAL is 1 everywhere."""
-    return (True, False) if any(s.has_area_scale for s in spectra) else (True,)
+def area_conventions(spectra: tuple[RawSpectrum, ...]) -> tuple[tuple[bool, bool], ...]:
+    """Possibilities to try: whether observed rates, and whether folded ones, are per AREASCAL.
+
+    Only one where AREASCAL is 1 everywhere; the first is XSPEC 12.9's, the second that of 12.12 and later.
+    """
+    if any(s.has_area_scale for s in spectra):
+        return (True, True), (False, False), (False, True), (True, False)
+    return ((True, True),)
 
 
 def to_observation(spectrum: RawSpectrum, per_area: bool) -> Observation:

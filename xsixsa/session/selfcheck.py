@@ -82,13 +82,17 @@ def read_as_engine_does(
     rates, statistics = folded.expected[folded.valid], folded.statistic[folded.valid]
     recomputable = all(s.statistic in KNOWN for s in spectra) and not model_weighting
     refusal: SessionError | None = None
-    for per_area in area_conventions(tuple(spectra)):
+    conventions = area_conventions(tuple(spectra))
+    if len(conventions) > 1:
+        # chi-squared is the same in all of them: then the counts tell
+        conventions = sorted(conventions, key=lambda convention: _fraction(spectra, convention[0]))
+    for observed_per_area, folded_per_area in conventions:
         try:
-            observations = tuple(to_observation(s, per_area) for s in spectra)
+            observations = tuple(to_observation(s, observed_per_area) for s in spectra)
         except SessionError as error:
             refusal = refusal or error
             continue
-        reading = Reading(observations, scale_of(spectra, per_area), verified=recomputable)
+        reading = Reading(observations, scale_of(spectra, folded_per_area), verified=recomputable)
         if not recomputable:
             return reading
         worst = _disagreement(spectra, reading, rates, statistics, systematic)
@@ -99,6 +103,12 @@ def read_as_engine_does(
             f"this session would be misread ({_suspects(spectra)})"
         )
     raise refusal if refusal is not None else SessionError("the session could not be read")
+
+
+def _fraction(spectra: Sequence[RawSpectrum], per_area: bool) -> float:
+    """How far the counts are from whole numbers, to three digits, so that rounding does not decide."""
+    counts = np.concatenate([s.rate * s.exposure * (s.area_scale if per_area else 1.0) for s in spectra])
+    return round(float(np.mean(np.abs(counts - np.round(counts)))), 3)
 
 
 def _suspects(spectra: Sequence[RawSpectrum]) -> str:

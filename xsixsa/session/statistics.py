@@ -59,7 +59,8 @@ def wstat(counts: Array, expected: Array, background: Array, ratio: Array) -> fl
     # positive root of total f^2 + p f - b m = 0, f the background in the source region; each branch avoids cancellation
     p = total * m - s - b
     root = np.sqrt(p * p + 4.0 * total * b * m)
-    f = np.where(p >= 0, 2.0 * b * m / np.where(p >= 0, p + root, 1.0), (root - p) / (2.0 * total))
+    sum_ = np.where((p >= 0) & (b > 0), p + root, 1.0)
+    f = np.where(p >= 0, 2.0 * b * m / sum_, (root - p) / (2.0 * total))
     safe = np.where(f > 0, f, 1.0)
     full = m + total * f - s * np.log(m + f) - b * np.log(off * safe) - s - b + _xlogx(s) + _xlogx(b)
 
