@@ -157,7 +157,7 @@ proc PureStatistic {} {
     incr deaf -1
     if {$code} { return -options $options $without }
     if {$without != $with} { set bayesState on }
-    CheckContribution [expr {$with - $without}]
+    if {$bayesState eq "on"} { CheckContribution [expr {$with - $without}] }
     return $without
 }
 

@@ -6,10 +6,7 @@ namespace eval ::sixsa {
 proc RunNamed {words} {
     variable job
     if {[llength $words] > 1} { Refuse "one run at a time: [join $words {, }]" }
-    if {[llength $words]} {
-        set name [lindex $words 0]
-        return [expr {[string index $name 0] eq "/" ? $name : "[pwd]/$name"}]
-    }
+    if {[llength $words]} { return [Absolute [lindex $words 0]] }
     switch -- [JobState] {
         none { Refuse "nothing has run in this session; name the folder of a run" }
         running { Refuse "the run is still under way: see sixsa status" }

@@ -2,7 +2,8 @@
 
 namespace eval ::sixsa {
 
-# of the last run of this session: scratch run channel pid state (running, ended) code
+# the last run of this session: scratch and run (folders), given (options), channel, pid, state (running, ended),
+# doing (running, stopping), taken (whether the answer was taken over), code (of its end), error, last (what it said)
 variable job
 if {![info exists job]} { set job [dict create] }
 
@@ -18,7 +19,8 @@ proc ParseOptions {words} {
     while {[llength $words]} {
         set word [lindex $words 0]
         set words [lrange $words 1 end]
-        set name [expr {[string match -* $word] ? [Unique [string range $word 1 end] [dict keys $options]] : ""}]
+        set name ""
+        if {[string match -* $word]} { set name [Unique [string range $word 1 end] [dict keys $options]] }
         if {$name eq ""} { Refuse "no option \"$word\" of run; there are -[join [dict keys $options] {, -}]" }
         set kind [dict get $options $name]
         if {$kind eq "flag"} {
@@ -36,14 +38,18 @@ proc ParseOptions {words} {
     return $given
 }
 
+# Not through file join or file normalize, which would take ~ for a home.
+proc Absolute {name} {
+    if {[string index $name 0] eq "/"} { return $name }
+    return [pwd]/$name
+}
+
 proc RunFolder {given} {
     if {[dict exists $given out]} {
         if {[dict get $given out] eq ""} { Refuse "-out needs the name of a folder" }
-        # not through file join, which would take ~ for a home
-        set name [dict get $given out]
-        return [expr {[string index $name 0] eq "/" ? $name : "[pwd]/$name"}]
+        return [Absolute [dict get $given out]]
     }
-    set base "[pwd]/sixsa-run"
+    set base [Absolute sixsa-run]
     set name $base
     for {set i 2} {[file exists $name]} {incr i} { set name $base-$i }
     return $name
@@ -56,20 +62,22 @@ proc Run {args} {
     if {[JobState] eq "running"} { Refuse "a run is under way: see sixsa status, or end it with sixsa stop" }
     RequireSession
     CheckPython
-    set background [dict exists $given bg]
     set run [RunFolder $given]
     set scratch [Scratch]
     if {[catch {Quietly HandOver $scratch $run $given} file failure]} {
         Discard $scratch
         return -options $failure $file
     }
-    Start $scratch $run $file
-    if {$background} {
-        Say "sixsa: running in the background; sixsa status tells how far it is, sixsa stop ends it"
+    Start $scratch $run $file $given
+    if {[dict exists $given bg]} {
+        # or XSPEC would wait for the run when it ends
+        fconfigure [dict get $job channel] -blocking 0
+        Say "sixsa: running in the background; sixsa status tells how far it is and takes the result over when it is\
+            there, sixsa stop ends it"
         return
     }
     Follow
-    Finish $given
+    Finish
 }
 
 proc CheckPython {} {
@@ -83,7 +91,7 @@ proc CheckPython {} {
 }
 
 # Start the Python side. -P keeps modules in the user's folder from taking the place of real ones.
-proc Start {scratch run file} {
+proc Start {scratch run file given} {
     variable python
     variable job
     set command [list $python -P -u -m xsixsa.prompt $file < /dev/null 2> [file join $scratch log.txt]]
@@ -92,8 +100,8 @@ proc Start {scratch run file} {
         Refuse "$python cannot be started: $channel"
     }
     fconfigure $channel -encoding utf-8 -buffering line
-    set job [dict create scratch $scratch run $run channel $channel pid [lindex [pid $channel] 0] state running \
-        code 0 error "" last ""]
+    set job [dict create scratch $scratch run $run given $given channel $channel pid [lindex [pid $channel] 0] \
+        state running doing running taken 0 code 0 error "" last ""]
 }
 
 # Show what the Python side says until it ends. Ctrl-C goes to it as well as to XSPEC, which goes on.
@@ -165,14 +173,16 @@ proc Overhear {} {
     close $channel
 }
 
-# After a run in the foreground: take the answer, or say why there is none.
-proc Finish {given} {
+# After a run: take the answer over, or say why there is none.
+proc Finish {} {
     variable job
     set trouble [Trouble]
     if {$trouble ne ""} { Refuse $trouble }
     Discard [dict get $job scratch]
+    dict set job taken 1
     set answer [ReadAnswer [dict get $job run]]
     foreach line [dict get $answer summary] { Say $line }
+    set given [dict get $job given]
     TakeOver $answer [expr {![dict exists $given nobest]}] [expr {![dict exists $given nochain]}]
 }
 
@@ -222,26 +232,33 @@ proc Status {args} {
         none { Say "sixsa: nothing has run in this session" }
         running {
             set last [dict get $job last]
-            Say "sixsa: running in the background, process [dict get $job pid], into [dict get $job run]"
+            Say "sixsa: [dict get $job doing] in the background, process [dict get $job pid], into [dict get $job run]"
             if {$last ne ""} { Say "  $last" }
         }
-        ended {
-            set trouble [Trouble]
-            if {$trouble ne ""} {
-                Say "sixsa: the last run ended without an answer: $trouble"
-                return
-            }
-            set answer [ReadAnswer [dict get $job run]]
-            Say "sixsa: [dict get $answer verdict]"
-            Say "  run in [dict get $job run]; sixsa show, sixsa chain and sixsa best take it from there"
-        }
+        ended { StatusEnded }
     }
+}
+
+proc StatusEnded {} {
+    variable job
+    set trouble [Trouble]
+    if {$trouble ne ""} {
+        Say "sixsa: the last run ended early: $trouble"
+        return
+    }
+    if {![dict get $job taken]} {
+        # the first look at a run that ended in the background
+        return [Finish]
+    }
+    Say "sixsa: [dict get [ReadAnswer [dict get $job run]] verdict]"
+    Say "  run in [dict get $job run]; sixsa show, sixsa chain and sixsa best take it from there"
 }
 
 proc Stop {args} {
     variable job
     if {[JobState] ne "running"} { Refuse "nothing runs in the background" }
     catch {exec kill -INT [dict get $job pid]}
+    dict set job doing stopping
     Say "sixsa: asked process [dict get $job pid] to stop; what it has is written to [dict get $job run]"
 }
 

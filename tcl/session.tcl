@@ -43,14 +43,15 @@ proc Sources {} {
 }
 
 proc Specifier {source index} {
-    return [expr {$source eq "" ? $index : "$source:$index"}]
+    if {$source eq ""} { return $index }
+    return $source:$index
 }
 
 # {source index name unit state value delta min bottom top max} of every parameter; state is free, frozen or linked.
 proc Parameters {} {
     set rows {}
     foreach source [Sources] {
-        set count [expr {$source eq "" ? [Tclout modpar] : [Tclout modpar $source]}]
+        set count [Tclout modpar {*}$source]
         for {set i 1} {$i <= $count} {incr i} {
             set which [Specifier $source $i]
             lassign [Tclout pinfo $which] name unit

@@ -67,7 +67,8 @@ proc Unique {word names} {
     foreach name $names {
         if {[string equal -length [string length $word] $word $name]} { lappend found $name }
     }
-    return [expr {[llength $found] == 1 ? [lindex $found 0] : ""}]
+    if {[llength $found] != 1} { return "" }
+    return [lindex $found 0]
 }
 
 # End the command with one line for the user.
@@ -86,7 +87,7 @@ proc Help {args} {
       -preset NAME           quick, standard or thorough
       -out FOLDER            folder of the run (default sixsa-run, sixsa-run-2, ...)
       -engine NAME           auto, xspec (PyXspec) or embedded
-      -bg                    in the background; see sixsa status
+      -bg                    in the background; sixsa status tells how far it is, and takes over the result
       -nobest  -nochain      leave the parameters, the loaded chains, as they are
   sixsa prior                priors given so far
   sixsa prior PAR DIST ARGS  uniform LOW HIGH, loguniform LOW HIGH or gaussian MEAN SIGMA; PAR is a name

@@ -62,7 +62,9 @@ proc Encode {text} {
             append coded [format %%%02X [scan $byte %c]]
         }
     }
-    return [expr {$coded eq "" ? "%" : $coded}]
+    # never through expr, which would rewrite a name that looks like a number
+    if {$coded eq ""} { return % }
+    return $coded
 }
 
 proc Decode {word} {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -13,13 +14,15 @@ import numpy as np
 from xsixsa.cli.load import choose_engine, engine_says
 from xsixsa.errors import ModelError, SessionError
 from xsixsa.prompt.handover import HandOver, PromptParameter
+from xsixsa.prompt.saved import restore_saved
 from xsixsa.session import Parameter, Session
 
 __all__ = ["check_statistic", "restore_session", "rounding_allowance"]
 
+_SELECTOR = re.compile(r"[\[{][^/]*$")
 _RELATIVE = 1e-6
-# Another engine's model differs by more than rounding: relative to the statistic, and for a good fit.
-_OTHER_ENGINE = (1e-2, 0.5)
+# The embedded engine's model is not XSPEC's to the last digit: relative to the statistic, and at least.
+_OTHER_ENGINE = (1e-4, 0.05)
 
 
 def restore_session(hand_over: HandOver) -> tuple[ModuleType, Session]:
@@ -46,7 +49,7 @@ def restore_session(hand_over: HandOver) -> tuple[ModuleType, Session]:
     xspec.Xset.chatter = 0
     _repeat(xspec, hand_over, ("lmod", "mdefine"))
     with engine_says(SessionError, "the saved session cannot be restored"):
-        xspec.Xset.restore(hand_over.saved)
+        restore_saved(xspec, hand_over.saved, hand_over.folder, hand_over.path.with_name("links"))
     _repeat(xspec, hand_over, ("energies",))
     _check_data(xspec, hand_over)
     session = Session(xspec)
@@ -82,8 +85,20 @@ def _check_data(xspec: ModuleType, hand_over: HandOver) -> None:
         )
     for i, name in enumerate(hand_over.spectra, start=1):
         held = str(xspec.AllData(i).fileName)
-        if os.path.basename(held) != os.path.basename(name):
+        if not _same_file(_file(held), _file(name)):
             raise SessionError(f"spectrum {i} is {held}, at the prompt it is {name}")
+
+
+def _file(name: str) -> str:
+    """The file alone: XSPEC appends the number of the spectrum in a file of several."""
+    return name if os.path.exists(name) else _SELECTOR.sub("", name)
+
+
+def _same_file(held: str, name: str) -> bool:
+    # an engine may remember a name as it was given, from a folder that is no longer the current one
+    if not os.path.isabs(held):
+        return os.path.basename(held) == os.path.basename(name)
+    return os.path.realpath(held) == os.path.realpath(name)
 
 
 def _check_session(session: Session, hand_over: HandOver) -> None:
@@ -111,7 +126,7 @@ def check_statistic(xspec: ModuleType, session: Session, hand_over: HandOver) ->
     """Compare the fit statistic with the prompt's.
 
     The prompt knows its parameters to all digits, the saved session to six. What that rounding may change is measured:
-    each free parameter is moved by half a unit in its sixth digit.
+    each parameter is moved by half a unit in its sixth digit.
 
     Returns
     -------
@@ -126,7 +141,8 @@ def check_statistic(xspec: ModuleType, session: Session, hand_over: HandOver) ->
     """
     here, shifts = _statistics(session, hand_over)
     there = hand_over.statistic
-    allowed = _RELATIVE * max(abs(there), 1.0) + 2.0 * float(np.sum(np.abs(shifts)))
+    shifts = [*shifts, *_frozen_shifts(xspec, session, hand_over)]
+    allowed = _RELATIVE * max(abs(there), 1.0) + 2.0 * float(np.nansum(np.abs(shifts)))
     embedded = session.engine["name"] == "embedded"
     if embedded:
         allowed += max(_OTHER_ENGINE[0] * abs(there), _OTHER_ENGINE[1])
@@ -147,8 +163,7 @@ def _statistics(session: Session, hand_over: HandOver) -> tuple[float, np.ndarra
     statistic = session.evaluate(theta).statistic
     if not np.isfinite(statistic[0]):
         raise SessionError("the restored session has no valid fit statistic at the prompt's parameter values")
-    shifts = statistic[1:] - statistic[0]
-    return float(statistic[0]), shifts[np.isfinite(shifts)]
+    return float(statistic[0]), statistic[1:] - statistic[0]
 
 
 def _moved(parameters: Sequence[Parameter], start: np.ndarray, hand_over: HandOver) -> Iterator[np.ndarray]:
@@ -158,3 +173,23 @@ def _moved(parameters: Sequence[Parameter], start: np.ndarray, hand_over: HandOv
         moved = start.copy()
         moved[i] += step if start[i] + step <= parameter.max else -step
         yield moved
+
+
+def _frozen_shifts(xspec: ModuleType, session: Session, hand_over: HandOver) -> list[float]:
+    """The same for frozen parameters, which are no part of theta."""
+    shifts = []
+    with session.guard():
+        before = float(xspec.Fit.statistic)
+        for parameter in hand_over.parameters:
+            step = rounding_allowance(parameter)
+            if parameter.state != "frozen" or not step:
+                continue
+            named = (parameter.source,) if parameter.source else ()
+            size = int(xspec.AllModels(1, *named).nParameters)
+            group, local = divmod(parameter.index - 1, size)
+            model = xspec.AllModels(group + 1, *named)
+            value = float(model(local + 1).values[0])
+            model.setPars({local + 1: value + (step if parameter.value + step <= parameter.limits[-1] else -step)})
+            shifts.append(float(xspec.Fit.statistic) - before)
+            model.setPars({local + 1: value})
+    return shifts

@@ -1,0 +1,463 @@
+"""The ``sixsa`` command under a plain Tcl shell, with stand-ins of XSPEC and of the Python side."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from xsixsa.prompt.handover import read_hand_over
+from xsixsa.prompt.records import read_records
+
+from .python_standin import HOSTILE
+
+pytestmark = pytest.mark.tcl
+
+VERBS = ("run", "prior", "status", "show", "plot", "chain", "best", "evidence", "bxa", "stop", "help")
+
+
+def calls(out):
+    return re.findall(r"^CALL (.*)$", out, re.MULTILINE)
+
+
+def untouched(out):
+    """Chatter and query as they were."""
+    return "CHATTER 10 10" in out and "QUERY on" in out
+
+
+# what it says
+
+
+@pytest.mark.parametrize("words", ["sixsa", "sixsa ?", "sixsa help", "sixsa h", "sixsa run ?", "sixsa prior ?"])
+def test_help(prompt, words):
+    out = prompt(words)
+    assert all(f"sixsa {verb}" in out for verb in VERBS)
+    assert calls(out) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sixsa nonsense", 'no verb "nonsense"; there are run, prior'),
+        ("sixsa s", 'no verb "s"'),  # status, show, stop
+        ("sixsa run -bogus 1", 'no option "-bogus"'),
+        ("sixsa run 500", 'no option "500"'),
+        ("sixsa run -ess", "-ess needs a value"),
+        ("sixsa run -ess many", '-ess must be a whole number, not "many"'),
+        ("sixsa run -out {}", "-out needs the name of a folder"),
+        ("sixsa stop", "nothing runs in the background"),
+        ("sixsa show", "nothing has run in this session"),
+        ("sixsa show nowhere", "holds no finished run"),
+        ("sixsa plot", "usage: sixsa plot corner|spectrum"),
+        ("sixsa plot pie", 'no plot "pie"'),
+        ("sixsa chain a b", "one run at a time"),
+    ],
+)
+def test_wrong_use_is_one_line(prompt, line, message):
+    assert message in prompt.refused(line)
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("set standin::spectra {}", "no data are loaded"),
+        ("set standin::model {}", "no model is defined"),
+        ("set standin::bins 0", "no channel is noticed"),
+    ],
+)
+def test_nothing_to_run(prompt, before, message):
+    assert message in prompt.refused(before, "sixsa run")
+    assert not list(prompt.folder.iterdir())
+
+
+def test_message_is_printed_where_xspec_would_drop_it(prompt):
+    script = prompt.folder / "batch.xcm"
+    script.write_text("sixsa nonsense\nputs never\n")
+    out = prompt("@batch.xcm")
+    assert '***sixsa: no verb "nonsense"' in prompt.errors
+    assert "never" not in out
+    prompt("catch {sixsa nonsense}")
+    assert prompt.errors == ""
+
+
+def test_interpreter_that_is_gone(prompt):
+    prompt.python.unlink()
+    assert "the Python recorded at installation is gone" in prompt.refused("sixsa run")
+    assert "no Python is recorded" in prompt.refused("unset ::sixsa::python", "sixsa run")
+
+
+# a run
+
+
+def test_run_takes_the_answer_over(prompt):
+    out = prompt("sixsa run -ess 500 -seed 3", "sixsa status", "sixsa evidence")
+    run = prompt.folder / "sixsa-run"
+    made = calls(out)
+    assert made[0].startswith(f"save all {prompt.scratch}/sixsa.") and not Path(made[0].split()[2]).exists()
+    assert made[1:] == [
+        "newpar 1 0.1001",
+        "newpar 2 2.2002",
+        "newpar 3 0.00100003",
+        "fit",
+        "chain clear",
+        f"chain load {run}/chain.fits",
+    ]
+    assert untouched(out)
+    assert "verdict: CONVERGED" in out and "ünïcode" in out and "warning: beware" in out
+    assert "log-evidence -65.0 +- 0.1" in out
+    assert "statistic 90.00" in out
+    assert {"option ess 500", "option seed 3"} <= set(prompt.seen.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "done"),
+    [
+        ("-nobest", ["chain"]),
+        ("-nochain", ["newpar", "fit"]),
+        ("-nobest -nochain", []),
+        ("-nob -noc", []),
+    ],
+)
+def test_what_is_not_wanted_is_left(prompt, options, done):
+    out = prompt(f"sixsa run {options}")
+    assert {call.split()[0] for call in calls(out)} == {"save", *done}
+    assert untouched(out)
+
+
+def test_second_run_has_its_own_folder_and_chain(prompt):
+    out = prompt("sixsa run", "sixsa run", "sixsa chain sixsa-run", "sixsa best sixsa-run-2")
+    assert sorted(p.name for p in prompt.folder.iterdir()) == ["sixsa-run", "sixsa-run-2"]
+    loaded = [call.rsplit("/", 2)[1] for call in calls(out) if call.startswith("chain load")]
+    assert loaded == ["sixsa-run", "sixsa-run-2", "sixsa-run"]
+    assert re.findall("^CHAIN .*", out, re.MULTILINE) == [f"CHAIN {prompt.folder}/sixsa-run/chain.fits"]
+
+
+def test_run_that_did_not_converge_says_so_and_is_taken_over(prompt):
+    prompt.environment["SIXSA_STANDIN"] = "unconverged"
+    assert "chain load" in prompt("sixsa run")
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("refuse", "the free parameters are not those of the prompt"),
+        ("crash", "the Python side failed (status 1): ImportError: libstdc++.so.6: wrong version"),
+        ("die", "the Python side was killed (SIGKILL)"),
+    ],
+)
+def test_run_without_an_answer(prompt, what, message):
+    prompt.environment["SIXSA_STANDIN"] = what
+    assert message in prompt.refused("sixsa run")
+    out = prompt("catch {sixsa run}", "sixsa status")
+    assert f"ended early: {message}" in out
+    assert [c.split()[0] for c in calls(out)] == ["save"]
+    assert untouched(out)
+    # the log stays where it says more than the message
+    kept = {p.name for folder in prompt.scratch.iterdir() for p in folder.iterdir()}
+    assert kept == (set() if what == "refuse" else {"session.xcm", "handover.txt", "log.txt"})
+
+
+def test_prompt_goes_on_after_ctrl_c(prompt):
+    prompt.environment["SIXSA_STANDIN"] = "wait"
+    process = prompt.start(["puts [catch {sixsa run} message]$message"])
+    try:
+        # on a terminal Ctrl-C goes to the whole group; XSPEC ignores it, a plain tclsh would not
+        child = _wait_for(lambda: _child_of(process.pid))
+        _wait_for(prompt.seen.exists)
+        time.sleep(0.5)
+        os.kill(child, signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert "1sixsa: interrupted: nothing was saved" in out
+    assert untouched(out)
+
+
+def _child_of(pid):
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(words[0]) if words else None
+
+
+def _wait_for(look, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
+
+
+def test_model_changed_meanwhile(prompt):
+    assert "is not that of the run" in prompt.refused("sixsa run", "set standin::model phabs", "sixsa chain")
+    out = "lset standin::parameters 1 10 {T = p1}"
+    assert "the free parameters at the prompt (1 3) are not those of the run (1 2 3)" in prompt.refused(
+        out, "sixsa best sixsa-run"
+    )
+
+
+# in the background
+
+
+def until(condition):
+    return f"for {{set i 0}} {{$i < 400 && !({condition})}} {{incr i}} {{after 50}}"
+
+
+UNTIL_ENDED = until("[::sixsa::JobState] eq {ended}")
+
+
+def test_background_run_is_taken_over_when_looked_at(prompt):
+    prompt.environment["SIXSA_STANDIN"] = "slow"
+    wait = "for {set i 0} {$i < 200 && [::sixsa::JobState] eq {running}} {incr i} {after 50}"
+    out = prompt(
+        "sixsa run -bg",
+        "sixsa status",
+        "puts [catch {sixsa run} m]$m",
+        wait,
+        "puts HERE",
+        "sixsa status",
+        "sixsa status",
+    )
+    before, after = out.split("HERE")
+    assert "running in the background" in before
+    assert "1sixsa: a run is under way" in before
+    assert "chain loaded" not in before and "chain loaded" in after
+    assert after.count("verdict: CONVERGED") == 1
+    assert len(re.findall("CALL fit", after)) == 1
+    assert untouched(out)
+
+
+def test_background_run_is_stopped(prompt):
+    prompt.environment["SIXSA_STANDIN"] = "wait"
+    look = until("[dict get $::sixsa::job last] eq {waiting} || [::sixsa::JobState] eq {ended}")
+    again = "puts [catch {sixsa chain} m]$m"
+    out = prompt("sixsa run -bg", look, "sixsa stop", UNTIL_ENDED, "sixsa status", again)
+    assert "ended early: interrupted: nothing was saved" in out
+    assert "1sixsa: the last run has no answer: interrupted" in out
+
+
+def test_prompt_does_not_wait_for_a_background_run_at_its_end(prompt):
+    prompt.environment["SIXSA_STANDIN"] = "wait"
+    start = time.monotonic()
+    out = prompt("sixsa run -bg", "puts [dict get $::sixsa::job pid]PID")
+    assert time.monotonic() - start < 20
+    os.kill(int(re.search(r"(\d+)PID", out)[1]), signal.SIGKILL)
+
+
+# names
+
+
+PLACES = ["a b", "a[1]", "a[exec touch canary]", "a$HOME", "a;touch canary", 'a"b', "a'b"]
+# what looks like a number is still a name
+PLACES += ["010", "0x10", "1e3", "50."]
+NAMES = [*PLACES, "a{b", "a}b", "a\\b", "a(b)", "~a", "ü#%&"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_working_directory(prompt, name):
+    prompt.folder = prompt.folder / name
+    prompt.folder.mkdir()
+    out = prompt("sixsa run", "sixsa show", "sixsa plot corner")
+    assert sorted(p.name for p in prompt.folder.iterdir()) == ["sixsa-run"]
+    hand_over = read_hand_over(prompt.seen)
+    assert hand_over.folder == str(prompt.folder)
+    assert hand_over.out == str(prompt.folder / "sixsa-run")
+    loaded = re.search(r"^CHAIN (.*)$", out, re.MULTILINE)[1]
+    assert re.fullmatch(r"[A-Za-z0-9_./+@-]+", loaded)
+    assert Path(loaded).resolve() == (prompt.folder / "sixsa-run" / "chain.fits").resolve()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_of_spectra_runs_and_parameters(prompt, name):
+    from xsixsa.prompt.install import tcl_word
+
+    prompt(
+        f"set standin::spectra [list {tcl_word('/data/' + name)} {tcl_word(name)}]",
+        f"sixsa run -out {tcl_word(name)}",
+        f"catch {{sixsa prior {tcl_word(name)} uniform 0 1}}",
+        f"catch {{sixsa {tcl_word(name)}}}",
+        f"sixsa show {tcl_word(name)}",
+    )
+    hand_over = read_hand_over(prompt.seen)
+    assert hand_over.spectra == ("/data/" + name, name)
+    assert Path(hand_over.out) == prompt.folder / name
+    assert [p.name for p in prompt.folder.iterdir()] == [name]
+
+
+def test_nothing_that_comes_back_is_evaluated(prompt):
+    (prompt.folder / "canary").touch()
+    out = prompt("sixsa run", "sixsa show", "sixsa evidence", "sixsa status")
+    assert out.count(" ".join(HOSTILE.split())) >= 4
+    assert (prompt.folder / "canary").exists()
+
+
+def test_best_value_that_is_no_number(prompt):
+    prompt.environment["SIXSA_VALUES"] = "1.0 [tclexit] 2"
+    assert "no number" in prompt.refused("sixsa run")
+
+
+@pytest.mark.parametrize("damage", ["cut", "version", "kind"])
+def test_damaged_answer(prompt, damage):
+    prompt("sixsa run")
+    file = prompt.folder / "sixsa-run" / "prompt.txt"
+    text = file.read_text()
+    if damage == "cut":
+        file.write_text("\n".join(text.splitlines()[:-2]) + "\n")
+    else:
+        file.write_text(text.replace("xsixsa-answer 1", "xsixsa-answer 2" if damage == "version" else "other 1"))
+    assert str(file) in prompt.refused("sixsa show sixsa-run")
+
+
+# priors
+
+
+def test_priors_given_are_listed_replaced_removed_and_handed_over(prompt):
+    out = prompt(
+        "sixsa prior nH uniform 0 0.5",
+        "sixsa prior 2 gauss 2 0.1",
+        "sixsa prior norm log 1e-5 1e-2",
+        "sixsa prior nH uniform 0 1",
+        "sixsa prior",
+        "sixsa prior 2 none",
+        "sixsa run",
+    )
+    assert "nH  uniform 0 1" in out and "norm  loguniform 1e-5 1e-2" in out
+    assert read_hand_over(prompt.seen).priors == {"nH": "uniform:0.0:1.0", "norm": "loguniform:1e-05:0.01"}
+    prompt("sixsa prior nH uniform 0 1", "sixsa prior clear", "sixsa run")
+    assert read_hand_over(prompt.seen).priors == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("nH", "usage: sixsa prior PAR"),
+        ("nH flat 0 1", 'no distribution "flat"; there are uniform, loguniform, gaussian'),
+        ("nH uniform 0", "usage: sixsa prior nH uniform LOW HIGH"),
+        ("nH uniform 0 [list exit]", '"exit" is not a number'),
+        ("nH uniform 1 0", "the prior of nH is empty"),
+        ("nH loguniform 0 1", "needs a positive LOW"),
+        ("nH gaussian 1 0", "SIGMA of nH must be positive"),
+        ("kT uniform 0 1", 'no free parameter "kT"; there are PhoIndex, nH, norm'),
+        ("7 uniform 0 1", 'no free parameter "7"'),
+        ("norm none", "no prior was given for norm"),
+    ],
+)
+def test_wrong_prior(prompt, words, message):
+    assert message in prompt.refused(f"sixsa prior {words}")
+
+
+@pytest.mark.parametrize("name", ["nh", "TBabs.nH", "2", "powerlaw.norm@1"])
+def test_forms_of_a_parameter_name(prompt, name):
+    prompt(f"sixsa prior {name} uniform 0 1")
+
+
+# what bayes was told
+
+
+@pytest.mark.parametrize(
+    ("lines", "native"),
+    [
+        (["bayes 2 gauss 2.0 0.1"], {("", 2): ("gauss", 2.0, 0.1)}),
+        (["bayes 2,gauss,2.0,0.1"], {("", 2): ("gauss", 2.0, 0.1)}),
+        (["bayes 2 , gauss , 2.0 , 0.1"], {("", 2): ("gauss", 2.0, 0.1)}),
+        (["bayes 2 GA 2.0 0.1", "bayes 3 jef"], {("", 2): ("gauss", 2.0, 0.1), ("", 3): ("jeffreys",)}),
+        (["bayes 1 exp 0.5", "bayes 2 gauss 1 2", "bayes 1 cons"], {("", 2): ("gauss", 1.0, 2.0)}),
+        # what is not told is as it was told last
+        (["bayes 2 gauss 2.0 0.1", "bayes 1,,3"], {("", 2): ("gauss", 2.0, 0.1), ("", 1): ("gauss", 3.0, 0.1)}),
+        (["bayes 2 gauss 2.0 0.1", "bayes ,exp,4"], {("", 2): ("exp", 4.0)}),
+        (["bayes 2 gauss 2.0 0.1", "bayes cons"], {}),
+        (["bayes 2 gauss 2.0 0.1", "bayes off"], {("", 2): ("gauss", 2.0, 0.1)}),
+        # XSPEC refused it
+        (["catch {bayes 9 gauss 2.0 0.1}"], {}),
+        # a new model begins without priors
+        (["bayes 2 gauss 2.0 0.1", "model phabs*bbody"], {}),
+        (["bayes 2 gauss 2.0 0.1", "model 2:bkg powerlaw"], {("", 2): ("gauss", 2.0, 0.1)}),
+        # frozen or linked parameters have no prior
+        (["bayes 2 gauss 2.0 0.1", "lset standin::parameters 1 5 -0.01"], {}),
+    ],
+)
+def test_bayes_is_recorded(prompt, lines, native):
+    prompt.environment["SIXSA_VALUES"] = "0.1 2 0.001" if "lset" not in lines[-1] else "0.1 0.001"
+    prompt(*lines, "sixsa run")
+    assert read_hand_over(prompt.seen).native == native
+
+
+def test_statistic_is_handed_over_without_the_prior(prompt):
+    out = prompt("tclout stat", "puts STAT$xspec_tclout", "bayes 2 gauss 2.5 0.1", "bayes on", "sixsa run -nobest")
+    assert read_hand_over(prompt.seen).statistic == float(re.search("STAT(.*)", out)[1])
+    assert "BAYES on" in out
+
+
+def test_bayes_off_costs_no_fit(prompt):
+    """Switching bayes makes XSPEC forget its fit, so it is left alone where it is known to be off."""
+    out = prompt("proc bayes {args} {puts TOUCHED}", "sixsa run -nobest")
+    assert "TOUCHED" not in out
+
+
+UNRECORDED = ("bayes 2 gauss 2.5 0.1", "bayes on")
+
+
+def test_prior_set_before_the_command_was_there(prompt):
+    message = prompt.refused("sixsa run", before=UNRECORDED)
+    assert "bayes is on with priors that were set before" in message and "sixsa prior" in message
+    given = [f"sixsa prior {name} uniform 0 10" for name in ("nH", "PhoIndex", "norm")]
+    out = prompt(*given, "sixsa run -nobest", before=UNRECORDED)
+    assert "chain load" in out and "BAYES on" in out
+
+
+def test_prior_set_before_but_repeated_since(prompt):
+    out = prompt("bayes 2 gauss 2.5 0.1", "sixsa run -nobest", before=UNRECORDED)
+    assert read_hand_over(prompt.seen).native == {("", 2): ("gauss", 2.5, 0.1)}
+    assert "BAYES on" in out
+
+
+def test_bayes_that_was_never_on_stays_off(prompt):
+    out = prompt("sixsa run", before=("bayes 2 gauss 2.5 0.1",))
+    assert "BAYES off" in out
+
+
+def test_model_edited_after_bayes(prompt):
+    lines = ["bayes 2 gauss 2.5 0.1", "addcomp 1 phabs"]
+    assert "the model was edited after bayes had set priors" in prompt.refused(*lines, "sixsa run")
+    assert "no longer known" in prompt(*lines, "sixsa prior")
+    prompt("addcomp 1 phabs", "bayes 2 gauss 2.5 0.1", "sixsa run")
+    assert ("", 2) in read_hand_over(prompt.seen).native
+
+
+def test_commands_that_save_leaves_out_are_repeated(prompt):
+    prompt("energies extend high 50. 100 log", "lmod mine /some where", "mdefine cut exp(-E/p1) : mul", "sixsa run")
+    assert read_hand_over(prompt.seen).repeated == (
+        ("energies", "extend", "high", "50.", "100", "log"),
+        ("lmod", "mine", "/some", "where"),
+        ("mdefine", "cut", "exp(-E/p1)", ":", "mul"),
+    )
+
+
+# the hand-over
+
+
+def test_hand_over_says_what_the_prompt_shows(prompt):
+    prompt("sixsa run -out elsewhere")
+    seen = read_hand_over(prompt.seen)
+    assert seen.folder == str(prompt.folder) and seen.out == f"{prompt.folder}/elsewhere"
+    assert (seen.bins, seen.dof, seen.model, seen.method) == (50, 47, "TBabs*powerlaw", "C-Statistic")
+    assert [p.state for p in seen.parameters] == ["free"] * 3
+    assert seen.parameters[0].value == 0.123457  # the six digits that XSPEC tells
+    assert seen.parameters[1].limits == (0.01, -3, -2, 9, 10)
+    assert seen.parameters[0].unit == "10^22" and seen.parameters[1].unit == ""
+
+
+def test_records_have_the_same_form_in_both_languages(prompt):
+    texts = ["", "%", "plain", "two words", "a\tb", "%41", "ünïcode €", "[x]$y;{z}\"'\\", "tail\\"]
+    from xsixsa.prompt.install import tcl_word
+
+    file = prompt.folder / "records.txt"
+    words = " ".join(tcl_word(t) for t in texts)
+    prompt(
+        f"set texts [list {words}]",
+        "::sixsa::WriteRecords records.txt [list {kind 1} $texts {end 3}]",
+        "if {[lindex [::sixsa::ReadRecords records.txt] 1] ne $texts} {tclexit 9}",
+    )
+    assert read_records(file, "kind") == [texts]
