@@ -13,11 +13,25 @@ from numpy.typing import NDArray
 from xsixsa.session.parameters import ModelPart
 from xsixsa.session.records import Parameter, Reason
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "probe_points"]
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
+
+
+def probe_points(parameters: Sequence[Parameter]) -> Array:
+    """(k, d) the current values and small moves inside the limits."""
+    value = np.array([p.value for p in parameters])
+    low = np.array([max(p.min, p.bottom) for p in parameters])
+    high = np.array([min(p.max, p.top) for p in parameters])
+    step = np.array([max(abs(p.delta), 0.01 * abs(p.value)) for p in parameters])
+    rows = [value]
+    for sign in (1.0, -1.0, 0.3):
+        moved = np.clip(value + sign * step, low, high)
+        # a value between its soft and hard limits stays where it is
+        rows.append(np.where((value >= low) & (value <= high), moved, value))
+    return np.array(rows)
 
 
 class Evaluator:
@@ -58,6 +72,8 @@ class Evaluator:
         """Spectra that no source reaches, with what the engine said."""
         self._find_folders(parts, spectra)
         self._keys = [(p.source, p.group, p.local_index) for p in parameters]
+        self._last: tuple[list[float], float] | None = None
+        self._probes = [row.tolist() for row in probe_points(parameters)]
         self.n_parameters = len(parameters)
         self.n_bins = int(scale.size)
 
@@ -118,12 +134,11 @@ class Evaluator:
         The statistic (NaN when invalid) and the reason.
         """
         values = theta.tolist()  # Python floats: PyXspec refuses NumPy's
-        arguments: list[Any] = []
-        for model, columns in self._setters:
-            arguments += [model, {number: values[column] for number, column in columns.items()}]
         try:
-            self._models.setPars(*arguments)
-            statistic = float(self._fit.statistic)
+            last, statistic = self._last, self._set(values)
+            self._last = (values, statistic)
+            if last is not None and statistic == last[1] and values != last[0]:
+                statistic = self._ask_again(values, statistic)
             if expected is not None:
                 self._fold(expected)
         # whatever the engine raises (PyXspec: a plain Exception) makes this theta invalid, not the run
@@ -137,6 +152,33 @@ class Evaluator:
             if expected is not None:
                 expected[:] = np.nan
         return statistic, reason
+
+    def _set(self, values: list[float]) -> float:
+        arguments: list[Any] = []
+        for model, columns in self._setters:
+            arguments += [model, {number: values[column] for number, column in columns.items()}]
+        self._models.setPars(*arguments)
+        return float(self._fit.statistic)
+
+    def _ask_again(self, values: list[float], statistic: float) -> float:
+        """The statistic at `values`, or -1 where it cannot be computed.
+
+        A calculation that fails inside XSPEC (a table model outside its grid) leaves model and statistic of the theta
+        before, without a word. The same statistic at another theta is therefore asked for again after others: one
+        that follows them is theirs.
+        """
+        for probe in self._probes:
+            other = self._set(probe)
+            self._last = (probe, other)
+            if other == statistic or not np.isfinite(other):
+                continue
+            again = self._set(values)
+            if again == other:
+                return -1.0
+            self._last = (values, again)
+            return again
+        self._last = (values, self._set(values))
+        return statistic
 
     def _fold(self, expected: Array) -> None:
         expected[:] = 0.0

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.isolated import isolated
-from xsixsa.session.parameters import ModelPart, key_of, set_arguments
-from xsixsa.session.records import Parameter
+from xsixsa.session.parameters import ModelPart
+from xsixsa.session.records import Parameter, Reason
 
 __all__ = ["Fluxes", "compute_fluxes"]
 
@@ -35,13 +36,14 @@ def compute_fluxes(
     xspec: ModuleType,
     parts: Sequence[ModelPart],
     parameters: Sequence[Parameter],
+    evaluator: Evaluator,
     theta: NDArray[np.float64],
     energies: tuple[float, float],
     seconds: float,
 ) -> Fluxes:
     """Fluxes at (n, d) theta in a copy of the session; see `Session.fluxes`."""
     inside = np.all([(p.min <= t) & (t <= p.max) for p, t in zip(parameters, theta.T, strict=True)], axis=0)
-    answer = isolated(xspec, lambda: _in_copy(xspec, parts, parameters, theta[inside], energies), seconds)
+    answer = isolated(xspec, lambda: _in_copy(xspec, parts, evaluator, theta[inside], energies), seconds)
     values = np.full((len(theta), len(answer["labels"]), 2), np.nan)
     for i, row in zip(np.flatnonzero(inside), answer["values"], strict=True):
         if row is not None:
@@ -52,7 +54,7 @@ def compute_fluxes(
 def _in_copy(
     xspec: ModuleType,
     parts: Sequence[ModelPart],
-    parameters: Sequence[Parameter],
+    evaluator: Evaluator,
     theta: NDArray[np.float64],
     energies: tuple[float, float],
 ) -> dict[str, Any]:
@@ -62,8 +64,9 @@ def _in_copy(
     rows = []
     for row in theta:
         try:
-            values = {key_of(p): float(value) for p, value in zip(parameters, row, strict=True)}
-            xspec.AllModels.setPars(*set_arguments(parts, values))
+            if evaluator.row(row, None)[1] != Reason.OK:
+                rows.append(None)
+                continue
             xspec.AllModels.calcFlux(f"{energies[0]!r} {energies[1]!r}")
             answer = []
             for number, models in feeds.items():

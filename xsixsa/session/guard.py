@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from xsixsa.session.interrupt import interrupt_later, interruptible
 from xsixsa.session.parameters import Key, ModelPart, RawParameter, key_of, read_parameters, set_arguments
 from xsixsa.session.settings import captured_output, optional, read_renorm
 
@@ -67,6 +67,12 @@ def _log_name(xspec: ModuleType) -> str | None:
 @contextlib.contextmanager
 def guarded(xspec: ModuleType, parts: Sequence[ModelPart]) -> Iterator[Snapshot]:
     """Our settings inside; on the way out everything as it was, after an exception or Ctrl-C too."""
+    with interruptible(), _guarded(xspec, parts) as before:
+        yield before
+
+
+@contextlib.contextmanager
+def _guarded(xspec: ModuleType, parts: Sequence[ModelPart]) -> Iterator[Snapshot]:
     # without prompting first: reading some settings can already ask on the terminal
     prompting = optional(lambda: xspec.Xset.allowPrompting)
     if prompting is not None:
@@ -78,21 +84,8 @@ def guarded(xspec: ModuleType, parts: Sequence[ModelPart]) -> Iterator[Snapshot]
         quieten(xspec, before)
         yield before
     finally:
-        with _interrupt_later():
+        with interrupt_later():
             restore(xspec, parts, before)
-
-
-@contextlib.contextmanager
-def _interrupt_later() -> Iterator[None]:
-    """Hold Ctrl-C back, so that an impatient second one does not leave the session half restored."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def quieten(xspec: ModuleType, now: Snapshot) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from xsixsa.errors import WorkerError
+from xsixsa.session.interrupt import interruptible
 from xsixsa.session.parameters import (
     Key,
     ModelPart,
@@ -63,7 +64,8 @@ def isolated(xspec: ModuleType, ask: Callable[[], Any], seconds: float) -> Any:
         pid = fork(child)
         os.close(answer_write)
         try:
-            text = _read_all(answer_read, time.monotonic() + seconds)
+            with interruptible():
+                text = _read_all(answer_read, time.monotonic() + seconds)
         finally:
             os.close(answer_read)
             optional(lambda: os.kill(pid, signal.SIGKILL))

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from xsixsa.errors import SessionError
 from xsixsa.session.observations import RawSpectrum, area_conventions, to_observation
-from xsixsa.session.records import Evaluation, Observation, Parameter
+from xsixsa.session.records import Evaluation, Observation
 from xsixsa.session.statistics import chi2, cstat, pgstat, pstat, wstat
 
-__all__ = ["Reading", "probe_points", "read_as_engine_does", "scale_of"]
+__all__ = ["Reading", "read_as_engine_does", "scale_of"]
 
 TOLERANCE = 1e-6
 """Relative difference between the statistic as recomputed and as the engine gives it."""
@@ -37,20 +37,6 @@ class Reading:
     """(bins,) seconds, times AREASCAL where rates are per AREASCAL."""
     verified: bool
     """False where a statistic has no formula here, so that nothing could be compared."""
-
-
-def probe_points(parameters: Sequence[Parameter]) -> Array:
-    """(k, d) the current values and small moves inside the limits."""
-    value = np.array([p.value for p in parameters])
-    low = np.array([max(p.min, p.bottom) for p in parameters])
-    high = np.array([min(p.max, p.top) for p in parameters])
-    step = np.array([max(abs(p.delta), 0.01 * abs(p.value)) for p in parameters])
-    rows = [value]
-    for sign in (1.0, -1.0, 0.3):
-        moved = np.clip(value + sign * step, low, high)
-        # a value between its soft and hard limits stays where it is
-        rows.append(np.where((value >= low) & (value <= high), moved, value))
-    return np.array(rows)
 
 
 def scale_of(spectra: Sequence[RawSpectrum], per_area: bool) -> Array:

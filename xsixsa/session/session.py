@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from xsixsa.errors import SessionError, UsageError, WorkerError
 from xsixsa.session.complete import complete
-from xsixsa.session.evaluator import Evaluator
+from xsixsa.session.evaluator import Evaluator, probe_points
 from xsixsa.session.fluxes import Fluxes, compute_fluxes
 from xsixsa.session.guard import guarded
 from xsixsa.session.identity import cautions, fingerprint, marks
+from xsixsa.session.interrupt import interruptible
 from xsixsa.session.isolated import granted_limits, set_limits
 from xsixsa.session.observations import RawSpectrum, read_spectra, refuse_free_gain
 from xsixsa.session.parameters import (
@@ -37,7 +38,7 @@ from xsixsa.session.pool.shared import Shape
 from xsixsa.session.pool.spawn import SpawnSupervisor
 from xsixsa.session.pool.supervisor import ForkSupervisor
 from xsixsa.session.records import Evaluation, Observation, Parameter, Reason
-from xsixsa.session.selfcheck import Reading, probe_points, read_as_engine_does
+from xsixsa.session.selfcheck import Reading, read_as_engine_does
 from xsixsa.session.settings import engine_of, optional, read_settings, save_text, statistic_methods
 
 __all__ = ["Session"]
@@ -155,7 +156,7 @@ class Session:
 
         For more than a few calls open a `pool`, which this uses for one call.
         """
-        with self._open_pool(workers=1) as pool:
+        with interruptible(), self._open_pool(workers=1) as pool:
             return pool.evaluate(theta)
 
     @contextlib.contextmanager
@@ -271,7 +272,7 @@ class Session:
     def _self_check(self) -> Reading:
         points = probe_points(self.parameters)
         try:
-            with self._open_pool(block=len(points), max_failures=len(points)) as pool:
+            with interruptible(), self._open_pool(block=len(points), max_failures=len(points)) as pool:
                 answer = pool.evaluate(points)
                 trouble = pool.describe_failures()
         except WorkerError as error:
@@ -360,7 +361,7 @@ class Session:
         if not 0 < low < high:
             raise UsageError(f"energies {low:g}-{high:g} keV are no range")
         self.check_unchanged()
-        return compute_fluxes(self._xspec, self._parts, self.parameters, theta, (low, high), seconds)
+        return compute_fluxes(self._xspec, self._parts, self.parameters, self._evaluator(), theta, (low, high), seconds)
 
     def set_parameters(self, theta: ArrayLike | Mapping[str, float]) -> None:
         """Set the session's free parameters, with one recalculation: this one does change the session.
