@@ -60,7 +60,8 @@ proc CheckModel {answer} {
     foreach row [FreeParameters] { lappend here [Specifier [lindex $row 0] [lindex $row 1]] }
     set there {}
     foreach row [dict get $answer parameters] { lappend there [Specifier [lindex $row 0] [lindex $row 1]] }
-    if {$here ne $there} {
+    # named models may come in another order
+    if {[lsort $here] ne [lsort $there]} {
         Refuse "the free parameters at the prompt ($here) are not those of the run ($there)"
     }
 }
