@@ -17,6 +17,7 @@ from tests.conftest import REPOSITORY
 from tests.session.fake_xspec import FakeBatchXspec, FakeXspec
 from xsixsa.errors import SessionError, UsageError, WorkerError
 from xsixsa.session import Reason, Session
+from xsixsa.session.pool.dispatch import Timeout
 
 FAKES = [FakeXspec, FakeBatchXspec]
 each_fake = pytest.mark.parametrize("fake", FAKES, ids=["rows", "batch"])
@@ -394,3 +395,21 @@ def test_a_pool_opened_after_torch_has_started_its_threads():
         os.kill(pool.pids[0], signal.SIGKILL)
         second = pool.evaluate(draw(300))
     np.testing.assert_array_equal(first.statistic, second.statistic)
+
+
+def test_blocks_shrink_where_bins_are_many_and_nothing_else_matters():
+    small, large = Session(FakeBatchXspec()), Session(FakeXspec(bins=200_000))
+    for session, rows in ((small, 256), (large, 20)):
+        for workers in (1, 3):
+            with session.pool(workers) as pool:
+                assert pool._supervisor.shape.rows == rows
+
+
+def test_patience_adapts():
+    patience = Timeout(None)
+    assert patience.allowed(1) == 300.0
+    patience.learn(0.64, 64)
+    assert patience.allowed(1) == 60.0
+    patience.learn(2.0, 1)
+    assert patience.allowed(1) == 600.0 and patience.allowed(10) == 6000.0
+    assert Timeout(5.0).allowed(1) == 5.0

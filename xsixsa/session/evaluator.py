@@ -17,6 +17,12 @@ __all__ = ["Evaluator", "probe_points"]
 
 log = logging.getLogger(__name__)
 
+_BATCH_BLOCK = 256
+_ROW_BLOCK = 64
+_SMALLEST_BLOCK = 16
+_BLOCK_BYTES = 1 << 25
+"""Expected counts of a block: a high-resolution spectrum gets fewer theta at a time."""
+
 Array = NDArray[np.float64]
 
 
@@ -118,6 +124,12 @@ class Evaluator:
                     said = f"its model has {size} bins, not {bins}"
             if not reached:
                 self.unreached[number] = said
+
+    @property
+    def block_size(self) -> int:
+        """Theta that a worker gets at a time; it may depend on anything but the number of workers."""
+        most = _BATCH_BLOCK if self.has_batch else _ROW_BLOCK
+        return min(most, max(_SMALLEST_BLOCK, _BLOCK_BYTES // (8 * self.n_bins)))
 
     def row(self, theta: Array, expected: Array | None) -> tuple[float, Reason]:
         """Evaluate one theta with a single recalculation.

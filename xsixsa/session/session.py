@@ -45,9 +45,6 @@ __all__ = ["Session"]
 
 log = logging.getLogger(__name__)
 
-_BATCH_BLOCK = 256
-_ROW_BLOCK = 64
-
 
 class Session:
     """An X-ray session that is loaded in this process: spectra, model, statistic.
@@ -190,7 +187,8 @@ class Session:
         workers
             Number of processes; results do not depend on it.
         block
-            Theta per block; None takes 256 where the engine evaluates a block in one call, 64 elsewhere.
+            Theta per block; None takes 256 where the engine evaluates a block in one call, 64 elsewhere, and fewer
+            where bins are very many.
         delay
             Seconds slept per theta in the worker: benchmarks put the cost of a slower engine back with it.
         timeout
@@ -228,7 +226,7 @@ class Session:
             raise UsageError("workers and block must be at least 1, delay at least 0 and timeout above 0")
         self.check_unchanged()
         evaluator = self._evaluator()
-        rows = block or (_BATCH_BLOCK if evaluator.has_batch else _ROW_BLOCK)
+        rows = block or evaluator.block_size
         shape = Shape(rows, len(self.parameters), evaluator.n_bins)
         if start is None:
             start = "fork" if sys.platform.startswith("linux") else "spawn"

@@ -30,7 +30,7 @@ class Timeout:
     Parameters
     ----------
     seconds
-        Per theta; None adapts: 60 s, or 300 times the slowest theta so far.
+        Per theta; None adapts: 300 s at first, then 300 times the slowest theta so far and at least 60 s.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -46,6 +46,8 @@ class Timeout:
         if self._seconds is not None:
             # one call for a block costs far less than its theta one by one
             return self._seconds * (1.0 + (rows_at_once - 1) / 16.0)
+        if self._slowest == 0.0:
+            return 300.0
         return max(60.0, 300.0 * self._slowest * rows_at_once)
 
 
