@@ -55,7 +55,7 @@ def truncate(
     margin
         Room around that on each side, as a share of its width.
     ess
-        Effective size of the exploration at which it stops; 60 for each parameter by default.
+        Effective size of the exploration at which it stops; 100 for each parameter by default.
     seed
         Seed of everything random.
     workers
@@ -74,7 +74,7 @@ def truncate(
     joint = Prior.build(session, prior)
     workers = len(os.sched_getaffinity(0)) if workers is None else int(workers)
     rng = np.random.default_rng(seed)
-    wanted = 60.0 * joint.dim if ess is None else float(ess)
+    wanted = 100.0 * joint.dim if ess is None else float(ess)
     reporter = Reporter(progress, max_evaluations, wanted)
     with session.pool(workers=workers, delay=delay) as pool:
         problem = Problem(

@@ -14,17 +14,22 @@ from scipy.cluster.vq import kmeans2
 from scipy.stats import chi2
 
 from xsixsa.bxa.region import EDGE, Cell, Region, disjoint
+from xsixsa.correction.mixture import fit_student_mixture
 from xsixsa.errors import UsageError
 
-__all__ = ["box_region", "density_threshold", "free_region"]
+__all__ = ["box_region", "density_threshold", "free_region", "outlines"]
 
 _FEWEST = 12  # points for each dimension that a cell of its own rests on
 _LEAST_GAP = 0.02  # of the spread, for a gap worth a try
 _SPLIT_GAIN = 0.7  # several cells instead of one where they hold less than this share of its mass
-_BEND_GAIN = 0.7  # the same for a bent cell instead of a straight one
-_FREE_GAIN = 1.02  # an edge that could be dropped at this price is no edge
+_BEND_GAIN = 0.5  # the same for a bent cell instead of a straight one
+_FREE_GAIN = 1.5  # an edge that could be dropped at this price is no edge: nested sampling hardly notices
 _SPINES = 3
 _MOST_KNOTS = 9
+_COMPONENTS = 5
+_NEARLY_GAUSSIAN = 50.0  # degrees of freedom: heavier tails would put the border where nothing is
+_DRAWS = 20_000
+_WIDE = 1.5
 
 
 def density_threshold(log_density: np.ndarray, weights: np.ndarray, quantile: float, dim: int) -> float:
@@ -49,27 +54,57 @@ def density_threshold(log_density: np.ndarray, weights: np.ndarray, quantile: fl
     return float(min(by_weight, gaussian))
 
 
-def box_region(points: np.ndarray, margin: float) -> Region:
-    """One box along the parameters' own axes around `points`, shape (n, d): bounds of each parameter."""
-    return Region([_without_idle_edges(_straight(points, np.eye(points.shape[1]), margin))])
+def outlines(
+    points: np.ndarray, weights: np.ndarray, quantile: float, margin: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Points that outline the posterior, one array for each mode.
 
-
-def free_region(points: np.ndarray, margin: float, rng: np.random.Generator) -> Region:
-    """Cells that follow the points: rotated, bent where that pays, several where the points fall apart.
+    Evaluated points are too few to reach the border in every direction. A Gaussian mixture fitted to those of a mode
+    reaches it: draws from its own region of highest density, which cost no evaluation, are put beside them.
 
     Parameters
     ----------
     points
         The highest-density region, shape (n, d).
+    weights
+        Their posterior weights, shape (n,).
+    quantile
+        Share of the mixture outside its region.
     margin
-        Room on each side, as a share of the width.
+        Room that the cells will have: modes nearer than that stay together.
     rng
-        Starts k-means, one of the ways in which a gap is looked for.
+        Source of randomness.
     """
     if len(points) < _FEWEST * points.shape[1]:
         raise UsageError(f"{len(points)} points in the region of highest density: too few to draw its outline")
+    found = []
+    for rows in _groups(points, np.arange(len(points)), margin, rng):
+        w = weights[rows]
+        mixture = fit_student_mixture(points[rows], w / w.sum(), rng, df=_NEARLY_GAUSSIAN, components=_COMPONENTS)
+        threshold = np.quantile(mixture.log_prob(mixture.sample(_DRAWS, rng)), quantile)
+        drawn = mixture.widened(_WIDE).sample(_DRAWS, rng)
+        found.append(np.concatenate([points[rows], drawn[mixture.log_prob(drawn) >= threshold]]))
+    return found
+
+
+def box_region(groups: Sequence[np.ndarray], margin: float) -> Region:
+    """One box along the parameters' own axes around all points: bounds of each parameter."""
+    points = np.concatenate(groups)
+    return Region([_without_idle_edges(_straight(points, np.eye(points.shape[1]), margin))])
+
+
+def free_region(groups: Sequence[np.ndarray], margin: float) -> Region:
+    """Cells that follow the points: rotated, bent where that pays, one for each group where they do not touch.
+
+    Parameters
+    ----------
+    groups
+        Outline of every mode, shapes (n, d).
+    margin
+        Room on each side, as a share of the width.
+    """
+    points = np.concatenate(groups)
     whole = _best_cell(points, margin)
-    groups = _groups(points, margin, rng)
     if len(groups) > 1:
         cells = [_best_cell(g, margin) for g in groups]
         straight = [_pca_box(g, margin) for g in groups]
@@ -126,7 +161,7 @@ def _best_cell(points: np.ndarray, margin: float) -> Cell:
 def _bent(points: np.ndarray, rotation: np.ndarray, margin: float) -> Cell:
     """Cell along the first column of `rotation`, centred on the local mean of the points."""
     spine = points @ rotation[:, 0]
-    knots = np.linspace(spine.min(), spine.max(), int(np.clip(len(points) // 100, 3, _MOST_KNOTS)))
+    knots = np.linspace(spine.min(), spine.max(), int(np.clip(len(points) // 500, 3, _MOST_KNOTS)))
     # Each knot answers for the points up to its neighbours: what holds at both ends of a piece holds between them.
     step = knots[1] - knots[0]
     windows = [np.abs(spine - k) <= 1.0001 * step for k in knots]
@@ -184,16 +219,16 @@ def _freed(cell: Cell, axis: int, upper: bool) -> Cell:
     return Cell(cell.rotation, knots, low, high)
 
 
-def _groups(points: np.ndarray, margin: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Points on either side of a gap, and so on within each side: what no gap divides stays together."""
-    whole = _pca_box(points, margin)
-    for side in _gaps(points, rng):
-        parts = points[side], points[~side]
-        boxes = [_pca_box(p, margin) for p in parts]
+def _groups(points: np.ndarray, rows: np.ndarray, margin: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows on either side of a gap, and so on within each side: what no gap divides stays together."""
+    whole = _pca_box(points[rows], margin)
+    for side in _gaps(points[rows], rng):
+        parts = rows[side], rows[~side]
+        boxes = [_pca_box(points[p], margin) for p in parts]
         gain = np.logaddexp(*(b.log_mass for b in boxes)) - whole.log_mass
         if gain < np.log(_SPLIT_GAIN) and disjoint(*boxes):
-            return [g for p in parts for g in _groups(p, margin, rng)]
-    return [points]
+            return [g for p in parts for g in _groups(points, p, margin, rng)]
+    return [rows]
 
 
 def _gaps(points: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:

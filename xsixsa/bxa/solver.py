@@ -200,6 +200,11 @@ def _run(solver, live_points: int, resume: bool, sampler_kwargs, run_kwargs, spe
         if "statMethod" in str(error):
             raise UsageError(f"BXA takes {', '.join(solver.allowed_stats)} only: set Fit.statMethod") from None
         raise
+    finally:
+        # UltraNest leaves its file of points open and locked: neither a wider run nor a resumed one could write it.
+        store = getattr(getattr(solver, "sampler", None), "pointstore", None)
+        if hasattr(store, "close"):
+            store.close()
 
 
 @contextlib.contextmanager

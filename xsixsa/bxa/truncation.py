@@ -15,7 +15,7 @@ from scipy import special
 
 from xsixsa.bxa.edges import TOLERANCE, EdgeCheck, check_edges
 from xsixsa.bxa.region import Cell, Region, disjoint
-from xsixsa.bxa.shape import box_region, density_threshold, free_region
+from xsixsa.bxa.shape import box_region, density_threshold, free_region, outlines
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.files import atomic_path
 from xsixsa.prior import Prior
@@ -24,7 +24,7 @@ __all__ = ["KINDS", "Evidence", "Truncation", "truncation_of_points"]
 
 KINDS = ("region", "box")
 QUANTILE = 1e-4
-MARGIN = 0.1
+MARGIN = 0.15
 _FORMAT = 1
 _WIDENING = 0.5  # of the width, for each side that a run found too tight
 _STEP = 0.1  # the same while the region is made
@@ -356,11 +356,8 @@ def truncation_of_points(
     if not 0 < quantile < 0.1 or not 0 <= margin <= 10:
         raise UsageError(f"quantile must lie in (0, 0.1) and margin in [0, 10], not {quantile!r} and {margin!r}")
     inside = np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
-    points = z[inside]
-    if kind == "box":
-        region = box_region(points, margin)
-    else:
-        region = free_region(points, margin, np.random.default_rng(rng))
+    groups = outlines(z[inside], weights[inside], quantile, margin, np.random.default_rng(rng))
+    region = (box_region if kind == "box" else free_region)(groups, margin)
     truncation = Truncation(prior, region, kind, quantile, margin, **more)
     for _ in range(_MOST_WIDENINGS):
         # What the points themselves say: next to no mass may lie beside an edge.
