@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.xsixsa-installed
 BIN := $(VENV)/bin
-DEMO_OUT ?= demo-run
+# the first free name: a demo that is there is never overwritten
+DEMO_OUT ?= $(shell out=demo-run; n=1; while [ -e $$out ]; do n=$$((n+1)); out=demo-run-$$n; done; echo $$out)
 
 # One thread per process: the tests start workers, and their results must not depend on the machine.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1 MPLBACKEND=Agg
@@ -12,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR
 .PHONY: help demo test test-slow lint format clean
 
 help:
-	@echo "make demo       simulate an observation, infer its posterior, compare with the truth (writes $(DEMO_OUT)/)"
+	@echo "make demo       simulate an observation, infer its posterior, compare with the truth (writes demo-run/)"
 	@echo "make test       lint and every test not marked slow"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff check and ruff format --check"
@@ -21,6 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "xsixsa needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "installing xsixsa and what it needs into $(VENV) (minutes: torch is large)"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	@touch $@
 
