@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import xsixsa
+from xsixsa.cli.bxa import add_parser as _add_bxa
 from xsixsa.cli.install_tcl import add_parser as _add_install_tcl
 
 __all__ = ["build_parser"]
@@ -122,4 +123,5 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_show(commands)
     _add_install_tcl(commands)
+    _add_bxa(commands)
     return parser
