@@ -8,8 +8,9 @@ from xsixsa.correction.evidence import estimate_evidence, pareto_k
 from xsixsa.correction.explore import find_modes
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Draws, Pool, effective_size
+from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.diagnostics.goodness import cash_moments
-from xsixsa.inference.flow import WhitenedFlow
+from xsixsa.inference.flow import FlowOptions, WhitenedFlow
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import (
     MixtureProposal,
@@ -36,11 +37,33 @@ def proposals(rng):
         mix,
         MixtureProposal([mix, PriorProposal(3)], [0.9, 0.1]),
         TruncatedPrior(mix, rng),
-        WhitenedFlow(points, np.full(4000, 1 / 4000), rng, n_train=2000),
+        WhitenedFlow(points, np.full(4000, 1 / 4000), rng, n_train=2000, options=FlowOptions(epochs=15)),
+        unfolded(points, rng),
     ]
 
 
-@pytest.mark.parametrize("which", range(5))
+def unfolded(points, rng):
+    unfolding = Unfolding(points, np.full(len(points), 1 / len(points)))
+    inner = fit_student_mixture(unfolding.forward(points), np.full(len(points), 1 / len(points)), rng, components=4)
+    return Unfolded(unfolding, inner)
+
+
+def test_unfolding_is_inverted_and_straightens_a_banana():
+    rng = np.random.default_rng(10)
+    t = rng.standard_normal((20_000, 3))
+    z = np.stack([t[:, 0], 0.05 * t[:, 1] + 0.3 * t[:, 0] ** 2, 0.02 * t[:, 2] - 0.2 * t[:, 0] ** 3], axis=1)
+    unfolding = Unfolding(z, np.full(len(z), 1 / len(z)))
+    far = np.concatenate([z, 10 * t])
+    np.testing.assert_allclose(unfolding.inverse(unfolding.forward(far)), far, atol=1e-9)
+    # The straightened points fill far less volume than those of a linear map.
+    assert unfolding.log_det > Unfolding(z, np.full(len(z), 1 / len(z)), degree=1).log_det + 1.0
+    jacobian = np.linalg.slogdet(
+        np.stack([(unfolding.forward(z[:1] + h) - unfolding.forward(z[:1] - h))[0] / 2e-6 for h in 1e-6 * np.eye(3)])
+    )[1]
+    assert unfolding.log_det == pytest.approx(jacobian, abs=1e-4)
+
+
+@pytest.mark.parametrize("which", range(6))
 def test_proposals_are_normalised_and_drawn_from_as_they_say(which):
     rng = np.random.default_rng(3)
     p = proposals(rng)[which]

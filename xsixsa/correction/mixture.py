@@ -79,7 +79,7 @@ def fit_student_mixture(
     rng
         Chooses the starting means.
     components
-        At most so many; those that lose their points are dropped.
+        At most so many, and at most one for 8 d effective points; those that lose their points are dropped.
     df
         Degrees of freedom, fixed.
     iterations
@@ -89,13 +89,14 @@ def fit_student_mixture(
     """
     keep = weights > 1e-12 * weights.max()
     z, w = z[keep], weights[keep] / weights[keep].sum()
-    d = z.shape[1]
+    d, size = z.shape[1], max(1.0 / (w @ w), 1.0)
+    components = max(1, min(components, int(size / (8 * d))))
     overall = np.cov(z.T, aweights=w, ddof=0).reshape(d, d) + 1e-10 * np.eye(d)
     means = _spread_start(z, w, overall, components, rng)
     k = len(means)
     mixture = StudentMixture(np.full(k, 1.0 / k), means, np.repeat(overall[None] / k ** (2.0 / d), k, axis=0), df)
-    # A component needs more points than it has numbers to determine, or its scale collapses on them.
-    fewest = 2.0 * (d + 1) / max(1.0 / (w @ w), 1.0)
+    # A component needs more effective points than it has numbers to determine.
+    fewest = 2.0 * (d + 1) / size
     for _ in range(iterations):
         logs = mixture.log_components(z)
         share = np.exp(logs - logsumexp(logs, axis=1, keepdims=True)) * w[:, None]
@@ -103,7 +104,7 @@ def fit_student_mixture(
         alive = mass > max(floor, min(fewest, 0.5 / k))
         if not alive.any():
             alive = mass == mass.max()
-        mixture = _maximise(z, share[:, alive], mixture, alive, overall)
+        mixture = _maximise(z, share[:, alive], mixture, alive, overall, size)
     return mixture
 
 
@@ -121,7 +122,8 @@ def _spread_start(z, w, overall, components, rng) -> np.ndarray:
     return z[chosen]
 
 
-def _maximise(z, share, old: StudentMixture, alive, overall) -> StudentMixture:
+def _maximise(z, share, old: StudentMixture, alive, overall, size: float) -> StudentMixture:
+    """New means and scales; scales lean on the average one where a component holds few effective points."""
     d, df = old.dim, old.df
     mass = share.sum(axis=0)
     means, scales = [], []
@@ -131,7 +133,12 @@ def _maximise(z, share, old: StudentMixture, alive, overall) -> StudentMixture:
         u = share[:, j] * (df + d) / (df + np.einsum("ij,ij->j", r, r))
         mean = u @ z / u.sum()
         centred = z - mean
-        scale = (centred * u[:, None]).T @ centred / mass[j]
         means.append(mean)
-        scales.append(scale + 1e-6 * np.diag(np.diag(overall)) + 1e-12 * np.eye(d))
-    return StudentMixture(mass, np.array(means), np.array(scales), df)
+        scales.append((centred * u[:, None]).T @ centred / mass[j])
+    # An inverse-Wishart prior around the average within-component scale: in many dimensions a handful of points fixes
+    # no covariance, and a component that is too thin anywhere leaves holes that cost more than width does.
+    average = np.einsum("j,jab->ab", mass / mass.sum(), np.array(scales))
+    floor = 1e-6 * np.diag(np.diag(overall)) + 1e-12 * np.eye(d)
+    n = (size * mass / mass.sum())[:, None, None]
+    scales = (n * np.array(scales) + 2 * (d + 2) * average) / (n + 2 * (d + 2)) + floor
+    return StudentMixture(mass, np.array(means), scales, df)

@@ -16,9 +16,10 @@ from xsixsa.correction.evidence import pareto_k
 from xsixsa.correction.explore import Modes, find_modes
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Pool, effective_size
+from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.inference.flow import WhitenedFlow
 from xsixsa.inference.problem import BudgetSpent, Problem
-from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, StudentMixture, log_standard_normal
+from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, log_standard_normal
 from xsixsa.options import Options
 from xsixsa.simulate import Simulator
 
@@ -99,10 +100,18 @@ class Refinement:
             pool.add(proposal, draws)
             self._note("t-mixture", proposal, draws, pool, power=power)
 
-    def _mixture(self, pool: Pool, rng) -> tuple[StudentMixture, float]:
+    def _mixture(self, pool: Pool, rng) -> tuple[Proposal, float]:
         with self.problem.stage("correct"):
             weights, power = temper(pool.log_weights(), max(self.options.warm_ess, 30.0 * self.problem.dim))
-            return fit_student_mixture(pool.z, weights, rng, self._components).widened(1.3, df=5.0), power
+            return self._unfolded_mixture(weights, rng, 1.3), power
+
+    def _unfolded_mixture(self, weights: np.ndarray, rng, factor: float) -> Proposal:
+        """Student t mixture fitted in straightened coordinates, its scales widened by `factor`."""
+        used = weights > 0
+        unfolding = Unfolding(self.pool.z[used], weights[used])
+        x = unfolding.forward(self.pool.z[used])
+        mixture = fit_student_mixture(x, weights[used], rng, self._components).widened(factor, df=5.0)
+        return Unfolded(unfolding, mixture)
 
     @property
     def _components(self) -> int:
@@ -145,8 +154,11 @@ class Refinement:
         """Fit a flow to the pool, try it, return its efficiency."""
         with self.problem.stage("correct"):
             weights, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_FLOW_POWER)
-            flow = WhitenedFlow(self.pool.z, weights, rng, options=self.options.refit)
-            wide = fit_student_mixture(self.pool.z, weights, rng, self._components).widened(1.5, df=5.0)
+            used = weights > 0
+            unfolding = Unfolding(self.pool.z[used], weights[used])
+            x = unfolding.forward(self.pool.z[used])
+            flow = Unfolded(unfolding, WhitenedFlow(x, weights[used], rng, options=self.options.refit))
+            wide = self._unfolded_mixture(weights, rng, 1.6)
         self.final = self._defended([flow, wide], [0.80, 0.12], "refitted flow")
         draws = self._draw(self.final, _TRIAL, rng)
         self.pool.add(self.final, draws)

@@ -1,0 +1,115 @@
+"""A map that takes the bends out of a posterior.
+
+Fitted to weighted points: coordinates along the principal axes, longest first, each less a polynomial in the longer
+ones. Whatever the polynomials are, such a triangular shift keeps volumes and is inverted one coordinate after the
+other, so that a density fitted in the straightened space is exact and normalised in the original one (the idea of
+triangular transport maps, Marzouk et al. 2016, at its simplest). A degeneracy that curves through the prior becomes
+nearly a straight one, which few Student t components or a small flow describe well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xsixsa.inference.proposals import Proposal
+
+__all__ = ["Unfolded", "Unfolding"]
+
+# Polynomials are used within this many standard deviations and held constant beyond, where they would run away.
+_RANGE = 2.5
+_DEGREE = 3
+# Only the longest axes bend the others; two hold every product of degree three in nine terms.
+_BENDING = 2
+_RIDGE = 1e-3
+
+
+class Unfolding:
+    """Invertible, up to one constant volume-preserving map from z to straightened, whitened coordinates.
+
+    Parameters
+    ----------
+    z, weights
+        Points of shape (n, d) and normalised weights, shape (n,).
+    degree
+        Degree of the polynomials; 1 leaves the whitening by the covariance alone.
+    """
+
+    def __init__(self, z: np.ndarray, weights: np.ndarray, degree: int = _DEGREE):
+        d = z.shape[1]
+        self.degree = degree
+        self._mean = weights @ z
+        covariance = np.cov(z.T, aweights=weights, ddof=0).reshape(d, d) + 1e-12 * np.eye(d)
+        values, axes = np.linalg.eigh(covariance)
+        # Longest axis first: it is the one along which the others change.
+        self._axes, self._scale = axes[:, ::-1], np.sqrt(values[::-1])
+        y = (z - self._mean) @ self._axes / self._scale
+        self._coefficients = [self._regress(y, weights, i) for i in range(d)]
+        residual = y - self._shift(y)
+        spread = np.cov(residual.T, aweights=weights, ddof=0).reshape(d, d) + 1e-10 * np.eye(d)
+        self._chol = np.linalg.cholesky(spread)
+        #: Log of the factor by which the map to straightened coordinates multiplies densities.
+        self.log_det = float(-np.log(self._scale).sum() - np.log(np.diag(self._chol)).sum())
+
+    def forward(self, z: np.ndarray) -> np.ndarray:
+        """Straightened coordinates of z, both of shape (n, d)."""
+        y = (z - self._mean) @ self._axes / self._scale
+        return np.linalg.solve(self._chol, (y - self._shift(y)).T).T
+
+    def inverse(self, x: np.ndarray) -> np.ndarray:
+        """z of straightened coordinates, both of shape (n, d)."""
+        residual = x @ self._chol.T
+        y = np.zeros_like(residual)
+        for i in range(y.shape[1]):
+            y[:, i] = residual[:, i] + self._polynomial(y, i)
+        return self._mean + (y * self._scale) @ self._axes.T
+
+    def _terms(self, y: np.ndarray, i: int) -> np.ndarray | None:
+        """Monomials of degree two and more in the longer axes; None where there is nothing to fit."""
+        used = min(i, _BENDING)
+        if not used or self.degree < 2:
+            return None
+        t = np.clip(y[:, :used], -_RANGE, _RANGE)
+        second = t[:, 1] if used > 1 else None
+        columns = [np.ones(len(y)), *t.T]
+        for power in range(2, self.degree + 1):
+            columns.append(t[:, 0] ** power)
+            if second is not None:
+                columns += [t[:, 0] ** (power - j) * second**j for j in range(1, power + 1)]
+        return np.stack(columns, axis=1)
+
+    def _regress(self, y, weights, i) -> np.ndarray | None:
+        terms = self._terms(y, i)
+        if terms is None:
+            return None
+        weighted = terms * weights[:, None]
+        gram = weighted.T @ terms
+        return np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), weighted.T @ y[:, i])
+
+    def _polynomial(self, y, i) -> np.ndarray:
+        if self._coefficients[i] is None:
+            return np.zeros(len(y))
+        return self._terms(y, i) @ self._coefficients[i]
+
+    def _shift(self, y) -> np.ndarray:
+        return np.stack([self._polynomial(y, i) for i in range(y.shape[1])], axis=1)
+
+
+class Unfolded(Proposal):
+    """A proposal in straightened coordinates, as a density in z.
+
+    Parameters
+    ----------
+    unfolding
+        The map.
+    inner
+        Proposal over straightened coordinates.
+    """
+
+    def __init__(self, unfolding: Unfolding, inner: Proposal):
+        self.unfolding, self.inner, self.name = unfolding, inner, inner.name
+
+    def sample(self, n, rng):
+        return self.unfolding.inverse(self.inner.sample(n, rng))
+
+    def log_prob(self, z):
+        return self.inner.log_prob(self.unfolding.forward(z)) + self.unfolding.log_det
