@@ -176,7 +176,7 @@ def test_truncated_files_name_themselves(originals, kind):
     assert set(found) <= {None, whole}
 
 
-@pytest.mark.parametrize("keyword", ["NAXIS2", "PCOUNT", "NAXIS1"])
+@pytest.mark.parametrize("keyword", ["NAXIS2", "PCOUNT", "NAXIS1", "TFIELDS"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_absurd_sizes_are_refused_before_memory_is_asked_for(originals, kind, keyword):
     import tracemalloc

@@ -21,6 +21,8 @@ __all__ = ["Table", "exists", "open_tables"]
 
 # A spectrum or a response is megabytes; what unpacks to more than this is damaged or hostile.
 MAX_BYTES = 4 << 30
+# The FITS standard has no more columns.
+MAX_FIELDS = 999
 
 # What astropy and the decompressors raise on damaged input.
 _DAMAGE = (
@@ -56,7 +58,7 @@ class Table:
     def __init__(self, path: str, hdu: fits.BinTableHDU) -> None:
         self.path = path
         self.name = str(hdu.name).strip().upper()
-        self.header = hdu.header
+        self._header = hdu.header
         self._hdu = hdu
         self._columns = {name.upper(): i for i, name in enumerate(hdu.columns.names)}
         self.n_rows = int(hdu.header["NAXIS2"])
@@ -69,9 +71,14 @@ class Table:
         """Whether there is a column of that name, in any case."""
         return column.upper() in self._columns
 
+    def _keyword(self, keyword: str, default):
+        """Return a keyword's value; a card that cannot be parsed is damage too."""
+        with _damage(self.path):
+            return self._header.get(keyword, default)
+
     def number(self, keyword: str, default: float | None = None) -> float:
         """Return a finite number from the header, `default` where the keyword is absent."""
-        value = self.header.get(keyword, default)
+        value = self._keyword(keyword, default)
         if value is None:
             raise self.fail(f"keyword {keyword} is missing")
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -82,12 +89,12 @@ class Table:
 
     def text(self, keyword: str) -> str:
         """Return a keyword as text, empty for absent, blank and ``none``."""
-        value = str(self.header.get(keyword, "")).strip()
+        value = str(self._keyword(keyword, "")).strip()
         return "" if value.lower() == "none" else value
 
     def flag(self, keyword: str) -> bool | None:
         """Return a logical keyword, None where absent or of another type."""
-        value = self.header.get(keyword)
+        value = self._keyword(keyword, None)
         return value if isinstance(value, bool) else None
 
     def first_channel(self, column: str, default: int) -> int:
@@ -230,6 +237,9 @@ def _check_size(path: str, hdu: fits.BinTableHDU, available: int) -> None:
     width, rows, heap = (hdu.header.get(key, 0) for key in ("NAXIS1", "NAXIS2", "PCOUNT"))
     if not all(isinstance(n, int) and n >= 0 for n in (width, rows, heap)):
         raise DataError(f"{path}[{hdu.name}]: NAXIS1, NAXIS2 or PCOUNT is not a size")
+    fields = hdu.header.get("TFIELDS", 0)
+    if not isinstance(fields, int) or not 0 <= fields <= MAX_FIELDS:
+        raise DataError(f"{path}[{hdu.name}]: TFIELDS = {fields!r} is no number of columns")
     start = hdu._data_offset
     if start + width * rows + heap > available:
         raise DataError(
