@@ -36,7 +36,7 @@ proc ReadAnswer {run} {
     }
     set count [llength $records]
     if {[lindex $records end] ne [list end $count]} { Refuse "$file is not complete" }
-    set answer [dict create run $run parameters {} summary {}]
+    set answer [dict create run $run chain chain.fits parameters {} summary {}]
     foreach record [lrange $records 1 end-1] {
         set values [lassign $record key]
         switch -- $key {
@@ -45,6 +45,7 @@ proc ReadAnswer {run} {
             default   { dict set answer $key [lindex $values 0] }
         }
     }
+    if {![regexp {^[A-Za-z0-9_.-]+$} [dict get $answer chain]]} { Refuse "$file names no chain" }
     foreach key {model verdict evidence} {
         if {![dict exists $answer $key]} { Refuse "$file does not tell the $key" }
     }
@@ -92,8 +93,9 @@ proc SetBest {answer} {
 }
 
 proc LoadChain {answer} {
-    set file [ChainName "[dict get $answer run]/chain.fits"]
-    if {![file isfile $file]} { Refuse "[dict get $answer run] holds no chain.fits" }
+    set file "[dict get $answer run]/[dict get $answer chain]"
+    if {![file isfile $file]} { Refuse "$file is gone" }
+    set file [ChainName $file]
     catch {::chain clear}
     if {[catch {::chain load $file}]} { Refuse "XSPEC did not take the chain $file" }
 }
@@ -147,12 +149,6 @@ proc View {file} {
     if {[info exists ::env(SIXSA_VIEWER)]} { set viewer $::env(SIXSA_VIEWER) }
     if {[auto_execok $viewer] eq ""} return
     catch {exec $viewer $file > /dev/null 2> /dev/null < /dev/null &}
-}
-
-proc Bxa {args} {
-    set run [RunNamed $args]
-    ReadAnswer $run
-    Refuse "a check with BXA is not part of this version; the run in $run can be read in Python with xsixsa.load"
 }
 
 }

@@ -8,20 +8,22 @@ variable job
 if {![info exists job]} { set job [dict create] }
 
 # option -> kind of value
-variable options {
+variable runOptions {
     ess count  seed count  workers count  max-evaluations count  preset word  out word  engine word
     bg flag  nobest flag  nochain flag
 }
+variable bxaOptions {
+    live count  seed count  workers count  out word  engine word  bg flag
+}
 
-proc ParseOptions {words} {
-    variable options
+proc ParseOptions {verb options words} {
     set given [dict create]
     while {[llength $words]} {
         set word [lindex $words 0]
         set words [lrange $words 1 end]
         set name ""
         if {[string match -* $word]} { set name [Unique [string range $word 1 end] [dict keys $options]] }
-        if {$name eq ""} { Refuse "no option \"$word\" of run; there are -[join [dict keys $options] {, -}]" }
+        if {$name eq ""} { Refuse "no option \"$word\" of $verb; there are -[join [dict keys $options] {, -}]" }
         set kind [dict get $options $name]
         if {$kind eq "flag"} {
             dict set given $name 1
@@ -57,14 +59,40 @@ proc RunFolder {given} {
 
 proc Run {args} {
     if {[lindex $args 0] eq "?"} { return [Help] }
+    variable runOptions
+    set given [ParseOptions run $runOptions $args]
+    Begin [list run] [RunFolder $given] $given
+}
+
+# Nested sampling by BXA, beside a run.
+proc Bxa {args} {
+    if {[lindex $args 0] eq "?"} { return [Help] }
+    variable bxaOptions
+    # the run may be named first
+    set named {}
+    if {[llength $args] && ![string match -* [lindex $args 0]]} {
+        set named [list [lindex $args 0]]
+        set args [lrange $args 1 end]
+    }
+    set given [ParseOptions bxa $bxaOptions $args]
+    set run [RunNamed $named]
+    CheckModel [ReadAnswer $run]
+    set out $run/bxa
+    if {[dict exists $given out]} { set out [RunFolder $given] }
+    # a check changes nothing at the prompt
+    dict set given nobest 1
+    dict set given nochain 1
+    Begin [list bxa $run] $out $given
+}
+
+# Hand the session over and start the Python side.
+proc Begin {task run given} {
     variable job
-    set given [ParseOptions $args]
     if {[JobState] eq "running"} { Refuse "a run is under way: see sixsa status, or end it with sixsa stop" }
     RequireSession
     CheckPython
-    set run [RunFolder $given]
     set scratch [Scratch]
-    if {[catch {Quietly HandOver $scratch $run $given} file failure]} {
+    if {[catch {Quietly HandOver $scratch $run $task $given} file failure]} {
         Discard $scratch
         return -options $failure $file
     }

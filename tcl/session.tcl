@@ -93,11 +93,12 @@ proc SafeName {name} {
 }
 
 # Save the session and write the hand-over: a text of one record per line that Python reads and checks.
-proc HandOver {scratch run options} {
+# `task` is run, or bxa and the folder of a run.
+proc HandOver {scratch run task options} {
     variable version
     set saved [file join $scratch session.xcm]
     set records [list [list xsixsa-handover $version]]
-    lappend records [list tcl [info patchlevel]] [list xspec [Tclout version]]
+    lappend records [linsert $task 0 task] [list tcl [info patchlevel]] [list xspec [Tclout version]]
     lappend records [list folder [pwd]] [list saved $saved] [list out $run]
     lappend records [list statistic [PureStatistic]] [list method [Tclout statmethod]]
     lassign [Tclout dof] dof bins

@@ -98,7 +98,8 @@ proc Help {args} {
   sixsa plot corner|spectrum ?RUN?
   sixsa chain ?RUN?          load the chain (others are unloaded)
   sixsa best ?RUN?           set the best parameters and fit from there
-  sixsa bxa ?RUN?            check with BXA, from a prior cut to the posterior
+  sixsa bxa ?RUN? ?options?  the same by BXA's nested sampling, on the prior cut to the posterior: a check
+      -live N                live points (default 400); also -seed -workers -out -engine -bg
   sixsa stop                 end the run in the background; what it has is kept
   sixsa help
 

@@ -40,6 +40,7 @@ def test_help(prompt, words):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("sixsa bxa", "nothing has run in this session"),
         ("sixsa nonsense", 'no verb "nonsense"; there are run, prior'),
         ("sixsa s", 'no verb "s"'),  # status, show, stop
         ("sixsa run -bogus 1", 'no option "-bogus"'),
@@ -196,6 +197,16 @@ def test_model_changed_meanwhile(prompt):
     assert "the free parameters at the prompt (1 3) are not those of the run (1 2 3)" in prompt.refused(
         out, "sixsa best sixsa-run"
     )
+
+
+def test_bxa_beside_the_last_run_and_a_named_one(prompt):
+    out = prompt("sixsa run -nobest", "sixsa bxa -live 100", "sixsa bxa sixsa-run -out other")
+    assert read_hand_over(prompt.seen).task == ("bxa", f"{prompt.folder}/sixsa-run")
+    assert (prompt.folder / "sixsa-run" / "bxa" / "prompt.txt").exists() and (prompt.folder / "other").is_dir()
+    # a check changes nothing
+    assert [c.split()[0] for c in calls(out)] == ["save", "chain", "chain", "save", "save"]
+    assert "is not that of the run" in prompt.refused("set standin::model phabs", "sixsa bxa sixsa-run")
+    assert 'no option "-ess" of bxa' in prompt.refused("sixsa bxa sixsa-run -ess 3")
 
 
 # in the background

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import shared_path
 
+from tests.conftest import shared_path
 from xsixsa.prompt.install import install_tcl, plan, tcl_word
 
 from .terminal import Terminal
@@ -94,6 +94,7 @@ def xspec(tmp_path):
 
 
 def after(text, words):
+    assert words in text, text[-3000:]
     return text.split(words, 1)[1]
 
 

@@ -20,7 +20,7 @@ from xsixsa.prompt.speaker import Speaker
 
 if TYPE_CHECKING:
     from xsixsa.prompt.handover import HandOver
-    from xsixsa.result import Result
+    from xsixsa.session import Session
 
 __all__ = ["main"]
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hand_over = read_hand_over(words[0])
         if hand_over.background:
             speaker = _into_background(hand_over)
-        return 0 if _run(hand_over, speaker).verdict.converged else 3
+        return 0 if _carry_out(hand_over, speaker) else 3
     except KeyboardInterrupt as interrupt:
         return _failed(speaker, str(interrupt) or "interrupted: nothing was saved", 130)
     except WorkerError as error:
@@ -81,9 +81,7 @@ def _into_background(hand_over: HandOver) -> Speaker:
     return Speaker(os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
 
 
-def _run(hand_over: HandOver, speaker: Speaker) -> Result:
-    from xsixsa.pipeline import Interrupted, fit
-    from xsixsa.prompt.answer import write_answer
+def _carry_out(hand_over: HandOver, speaker: Speaker) -> bool:
     from xsixsa.prompt.restore import check_statistic, restore_session
     from xsixsa.run import prepare_run_folder
 
@@ -91,24 +89,36 @@ def _run(hand_over: HandOver, speaker: Speaker) -> Result:
     try:
         xspec, session = restore_session(hand_over)
         speaker.say(check_statistic(xspec, session, hand_over))
-        counts = {
-            name.replace("-", "_"): int(hand_over.options[name])
-            for name in ("ess", "seed", "workers", "max-evaluations")
-            if name in hand_over.options
-        }
-        preset = hand_over.options.get("preset", "standard")
+        if hand_over.task[0] == "bxa":
+            from xsixsa.prompt.bxa import run_beside
+
+            return run_beside(session, hand_over, out, speaker)
+        return _run(session, hand_over, out, speaker)
+    finally:
+        # a folder that holds nothing would only stand in the way of the next try
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _run(session: Session, hand_over: HandOver, out: Path, speaker: Speaker) -> bool:
+    from xsixsa.pipeline import Interrupted, fit
+    from xsixsa.prompt.answer import write_answer
+
+    counts = {
+        name.replace("-", "_"): int(hand_over.options[name])
+        for name in ("ess", "seed", "workers", "max-evaluations")
+        if name in hand_over.options
+    }
+    preset = hand_over.options.get("preset", "standard")
+    try:
         result = fit(session, hand_over.priors, preset=preset, out=out, progress=speaker, **counts)
-        write_answer(result, hand_over, out)
-        return result
     except Interrupted as interrupt:
         if interrupt.result is not None and interrupt.folder is not None:
             write_answer(interrupt.result, hand_over, out)
             raise KeyboardInterrupt(f"interrupted; what was finished is in {out}, see it with sixsa show") from None
         raise KeyboardInterrupt("interrupted: nothing was saved") from None
-    finally:
-        # a folder that holds nothing would only stand in the way of the next try
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
+    write_answer(result, hand_over, out)
+    return result.verdict.converged
 
 
 def _remove_scratch(hand_over: HandOver) -> None:

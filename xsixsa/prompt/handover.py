@@ -13,12 +13,14 @@ from xsixsa.prompt.records import read_records
 __all__ = ["HandOver", "PromptParameter", "read_hand_over"]
 
 _KIND = "xsixsa-handover"
-_SINGLE = ("tcl", "xspec", "folder", "saved", "out", "statistic", "method", "bins", "model")
+_SINGLE = ("task", "tcl", "xspec", "folder", "saved", "out", "statistic", "method", "bins", "model")
+_OWN_FORM = ("task", "bins", "statistic")
+_TASKS = {"run": 0, "bxa": 1}
 _REPEATED = ("spectrum", "parameter", "bayes", "repeat", "prior", "option")
 _STATES = ("free", "frozen", "linked")
 _HYPERS = {"exp": 1, "jeffreys": 0, "gauss": 2}
 _DISTRIBUTIONS = {"uniform": 2, "loguniform": 2, "gaussian": 2}
-_COUNTS = ("ess", "seed", "workers", "max-evaluations")
+_COUNTS = ("ess", "seed", "workers", "max-evaluations", "live")
 _WORDS = ("preset", "engine", "out")
 _FLAGS = ("bg", "nobest", "nochain")
 _REPEATABLE = ("energies", "lmod", "mdefine")
@@ -51,6 +53,8 @@ class HandOver:
 
     Attributes
     ----------
+    task
+        ``("run",)``, or ``("bxa", folder of a run)``.
     folder
         The prompt's working directory, from which names in the saved session are right.
     saved
@@ -74,6 +78,7 @@ class HandOver:
     """
 
     path: Path
+    task: tuple[str, ...]
     xspec: str
     tcl: str
     folder: str
@@ -132,6 +137,9 @@ def read_hand_over(path: str | os.PathLike) -> HandOver:
 
 
 def _checked(path: Path, single: dict[str, list[str]], repeated: dict[str, list[list[str]]]) -> HandOver:
+    task, *place = single["task"]
+    if len(place) != _TASKS.get(task) or not all(os.path.isabs(p) for p in place):
+        raise ValueError(f"task {' '.join(single['task'])!r}")
     bins, dof = (int(word) for word in _words(single["bins"], 2, "bins"))
     parameters = tuple(_parameter(words) for words in repeated["parameter"])
     keys = [(p.source, p.index) for p in parameters]
@@ -142,7 +150,8 @@ def _checked(path: Path, single: dict[str, list[str]], repeated: dict[str, list[
             raise ValueError(f"{name} is not an absolute path: {single[name][0]!r}")
     return HandOver(
         path=path,
-        **{name: _words(single[name], 1, name)[0] for name in _SINGLE if name not in ("bins", "statistic")},
+        task=(task, *place),
+        **{name: _words(single[name], 1, name)[0] for name in _SINGLE if name not in _OWN_FORM},
         statistic=_finite(single["statistic"][0]),
         bins=bins,
         dof=dof,

@@ -39,9 +39,14 @@ class Speaker:
                 self.warn(event.message.removeprefix("warning: "))
             else:
                 self.say(event.message)
-        elif event.stage != "done" and time.monotonic() - self._last >= _INTERVAL:
+        elif event.stage != "done":
+            self.progress(progress_text(event, time.monotonic() - self._start))
+
+    def progress(self, text: str) -> None:
+        """Where the work is; seldom enough to read."""
+        if time.monotonic() - self._last >= _INTERVAL:
             self._last = time.monotonic()
-            self._write("P", progress_text(event, time.monotonic() - self._start))
+            self._write("P", text)
 
     def say(self, text: str) -> None:
         """Something to tell the user."""
