@@ -12,6 +12,7 @@ from xsixsa.correction.evidence import estimate_evidence, half_sample_shift, mas
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.refine import Refinement
 from xsixsa.diagnostics.goodness import goodness
+from xsixsa.diagnostics.likelihood import distrust
 from xsixsa.errors import UsageError
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import log_standard_normal
@@ -243,7 +244,7 @@ class _Job:
         if self.session.statistic == "cstat" and np.isfinite(predictive_best).all():
             fit_quality = dict(goodness(-2 * log_l.max(), predictive_best, self.prior.dim))
         numbers["goodness"] = fit_quality.get("z")
-        verdict = judge(numbers, self._warnings(weights, z))
+        verdict = judge(numbers, self._warnings(weights, z), distrust(self.session.observations))
         return Result(
             parameters=self._parameters(),
             theta=self.prior.from_normal(z),

@@ -10,6 +10,7 @@ from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Draws, Pool, effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.diagnostics.goodness import cash_moments
+from xsixsa.diagnostics.likelihood import distrust
 from xsixsa.inference.flow import FlowOptions, WhitenedFlow
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import (
@@ -222,3 +223,17 @@ def test_expected_cstat_against_simulation():
 
 def test_log_standard_normal():
     assert log_standard_normal(np.zeros((1, 2)))[0] == pytest.approx(-np.log(2 * np.pi))
+
+
+def test_empty_background_bins_are_distrusted():
+    from dataclasses import replace
+
+    from tests.core.analytic import observation
+    from xsixsa.session import Background
+
+    o, one = observation(np.ones(10)), np.ones(10)
+    for filled, trusted in ((10, True), (8, True), (5, False)):
+        counts = np.r_[one[:filled], np.zeros(10 - filled)]
+        with_background = replace(o, statistic="wstat", background=Background(counts, 1.0, one, one, "b.pha"))
+        assert bool(distrust([with_background])) is not trusted
+    assert not distrust([o])
