@@ -113,8 +113,14 @@ def test_first_energy_of_zero_and_a_packed_spectrum(monkeypatch):
     files = {"respFile": "resolve_gauss4.5eV_BUILT.rmf", "arfFile": "rsl_standard_GVclosed.arf"}
     spectrum = xspec.Spectrum("xa_merged_p0px1000_Hp.pi.gz", **files)
     spectrum.ignore("**-2.0 10.0-**")
-    xspec.Fit.statMethod = "cstat"
+    xspec.Fit.statMethod, xspec.Xset.abund = "cstat", "wilm"
     model = xspec.Model("TBabs*powerlaw", setPars=(0.1, 2.0, 0.3))
-    assert np.isfinite(xspec.Fit.statistic) and xspec.Fit.statistic > 0
-    assert model.energies(1)[0] > 0
+    # measured with XSPEC 12.9.1
+    assert xspec.Fit.statistic == pytest.approx(995367.985, abs=0.1)
+    assert model.energies(1)[0] == pytest.approx(5.000000237e-07)
+    spectrum.notice("all")
+    spectrum.ignore("12.0-**")
+    model.setPars({2: 2.1})
+    assert len(spectrum.noticed) == 23999
+    assert xspec.Fit.statistic == pytest.approx(827724.906, abs=0.1)
     clean(xspec)
