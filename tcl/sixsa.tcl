@@ -12,9 +12,8 @@ namespace eval ::sixsa {
     variable python
     # folder of these files
     variable home [file dirname [file normalize [info script]]]
-    foreach part {speech session record run results} {
-        source [file join $home $part.tcl]
-    }
+    # on one line: XSPEC looks through scripts for lines that begin with `source`, and would take this for a name
+    foreach part {speech session record run results} { source [file join $home $part.tcl] }
     unset part
 }
 

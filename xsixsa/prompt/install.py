@@ -70,17 +70,16 @@ def tcl_word(text: str) -> str:
 
 
 def _loader_text(python: str, script: Path) -> str:
-    # XSPEC looks through scripts for lines that begin with `source` or `proc`, hence the bare line
     return f"""\
 # Written by `xsixsa install-tcl`; removed by `xsixsa install-tcl --remove`.
+# XSPEC looks through scripts for lines that begin with `proc`, to tell commands from the parameters of a model.
+namespace eval :: {{
+    proc sixsa {{args}} {{ return -code error "sixsa was not loaded: run `xsixsa install-tcl` again" }}
+}}
 namespace eval ::sixsa {{
     variable python {tcl_word(python)}
     variable script {tcl_word(str(script))}
-    if {{[file readable $script]}} {{
-source {tcl_word(str(script))}
-    }} else {{
-        puts stderr "sixsa: $script is gone: run `xsixsa install-tcl` again, or with --remove"
-    }}
+    if {{[file readable $script]}} {{ source $script }} else {{ puts stderr "sixsa: $script is gone" }}
 }}
 """
 
