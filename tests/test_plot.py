@@ -55,6 +55,28 @@ def test_both_figures_say_when_a_run_has_not_converged(dim):
         assert "Pareto k" in texts(figure)
 
 
+def test_a_run_with_a_single_draw_is_drawn_and_leaves_logging_alone():
+    import logging
+
+    result = make_result(converged=False)
+    result.weights = np.zeros(len(result.weights))
+    result.weights[5], result.ess = 1.0, 1.0
+    handlers = list(logging.getLogger().handlers)
+    panels = np.array(corner_figure(result).axes).reshape(3, 3)
+    low, high = panels[-1, 0].get_xlim()
+    assert low < result.theta[5, 0] < high
+    assert logging.getLogger().handlers == handlers
+
+
+def test_an_interrupted_run_shows_its_data_alone():
+    result = make_result(converged=False)
+    result.predictive = result.predictive[:0]
+    result.predictive_best = np.full(60, np.nan)
+    top, _ = spectrum_figure(result).axes
+    assert len(points(top)) == 60
+    assert [text.get_text() for text in top.get_legend().get_texts()] == ["data"]
+
+
 def test_truths_of_unknown_parameters_are_refused():
     with pytest.raises(UsageError, match=r"gamma.*nH, PhoIndex"):
         corner_figure(make_result(), truths={"gamma": 1})

@@ -13,6 +13,7 @@ from xsixsa.files import atomic_path
 __all__ = ["interval_text", "save_figure", "verdict_text"]
 
 WARNING_COLOUR = "#b3261e"
+_MOST_REASONS = 4
 
 
 def interval_text(low: float, middle: float, high: float) -> str:
@@ -28,12 +29,14 @@ def interval_text(low: float, middle: float, high: float) -> str:
 
 
 def verdict_text(result, width: int = 60) -> str:
-    """What to print on a figure unless everything is well: the verdict, and every reason for it."""
+    """What to print on a figure unless everything is well: the verdict and the first reasons for it."""
     if result.verdict.text == "converged":
         return ""
-    lines = [result.verdict.text.upper()]
-    for reason in result.verdict.reasons:
+    lines, reasons = [result.verdict.text.upper()], result.verdict.reasons
+    for reason in reasons[:_MOST_REASONS]:
         lines += textwrap.wrap(reason, width, initial_indent="- ", subsequent_indent="  ")
+    if len(reasons) > _MOST_REASONS:
+        lines.append(f"({len(reasons) - _MOST_REASONS} more in the summary)")
     return "\n".join(lines)
 
 

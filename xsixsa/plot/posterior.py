@@ -103,6 +103,9 @@ def corner_figure(result, truths: Mapping[str, float] | Sequence[float | None] |
     used = result.weights > 0
     theta, weights = result.theta[used], result.weights[used]
     dim = theta.shape[1]
+    if len(theta) <= dim:
+        # `corner` takes fewer draws than parameters for a transposed array; a broken run must be drawn all the same
+        theta, weights = np.repeat(theta, dim + 1, axis=0), np.repeat(weights, dim + 1)
     truths = _truths(truths, result.names)
     ranges, scales = zip(*(_panel_range(column, weights) for column in theta.T), strict=True)
     if truths is not None:

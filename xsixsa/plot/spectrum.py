@@ -15,8 +15,10 @@ __all__ = ["plot_spectrum", "spectrum_figure"]
 
 _BANDS = ((0.95, 0.20), (0.68, 0.40))
 _COLOURS = ("#1d4e89", "#9a3412", "#3f6212", "#6b21a8", "#155e75", "#854d0e")
-# Bins are merged for display, never for the fit, until they hold this many counts.
+# Sparse bins are merged for display, never for the fit, until they hold this many counts: fewer in a spectrum that
+# would be left with less than a dozen.
 _DISPLAY_COUNTS = 20
+_DISPLAY_BINS = 12
 _MAX_PANELS = 9
 
 
@@ -30,7 +32,7 @@ class _Displayed:
     model: np.ndarray
     predictive: np.ndarray
     per_rate: np.ndarray
-    merged: bool
+    merged_to: int
 
     @property
     def energy(self) -> np.ndarray:
@@ -81,8 +83,10 @@ def _display(observation: dict, expected: np.ndarray, best: np.ndarray, rng: np.
     raw, smooth, scale = _background(observation)
     expected = np.maximum(np.asarray(expected, float), 0.0)
     replicates = rng.poisson(expected + scale * smooth) - scale * rng.poisson(np.broadcast_to(smooth, expected.shape))
-    merge = np.median(counts) < _DISPLAY_COUNTS / 2
-    starts = _starts(counts[order], edges[order], _DISPLAY_COUNTS) if merge else np.arange(len(counts))
+    merge_to = 0
+    if np.median(counts) < _DISPLAY_COUNTS / 2:
+        merge_to = int(np.clip(counts.sum() / _DISPLAY_BINS, 3, _DISPLAY_COUNTS))
+    starts = _starts(counts[order], edges[order], merge_to) if merge_to else np.arange(len(counts))
 
     def add(values):
         return np.add.reduceat(values[..., order], starts, axis=-1)
@@ -99,7 +103,7 @@ def _display(observation: dict, expected: np.ndarray, best: np.ndarray, rng: np.
         add(np.asarray(best, float)),
         add(replicates),
         1.0 / (observation["exposure"] * width),
-        merge,
+        merge_to,
     )
 
 
@@ -128,8 +132,9 @@ def _draw(top, bottom, shown: _Displayed, colour: str) -> None:
             color=colour,
             alpha=alpha,
         )
-    line = np.repeat(shown.model * rate, 2)
-    top.plot(shown.edges.ravel(), line, color=colour, linewidth=1.0, label="best fit")
+    if np.isfinite(shown.model).all():
+        line = np.repeat(shown.model * rate, 2)
+        top.plot(shown.edges.ravel(), line, color=colour, linewidth=1.0, label="best fit")
     style = {"fmt": ".", "color": "black", "markersize": 3, "elinewidth": 0.8, "capsize": 0}
     x, dx = shown.energy, shown.half_width
     top.errorbar(x, shown.net * rate, shown.error * rate, dx, label="data", **style)
@@ -160,8 +165,8 @@ def _finish(top, bottom, shown: _Displayed, observation: dict) -> None:
     notes = [f"spectrum {observation['index']}: {os.path.basename(observation['name'])}"]
     if observation.get("background_counts") is not None:
         notes.append("background subtracted from data and bands, for display only")
-    if shown.merged:
-        notes.append(f"bins merged to {_DISPLAY_COUNTS} counts, for display only")
+    if shown.merged_to:
+        notes.append(f"bins merged to {shown.merged_to} counts, for display only")
     top.set_title("\n".join(notes), fontsize=9, loc="left", color="0.25")
 
 
