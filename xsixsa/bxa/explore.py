@@ -29,8 +29,8 @@ _LEAST_DESCENTS = 16
 _DRAWS = 150  # of a mixture, for each dimension
 _WARM = 25.0  # tempered effective size, for each dimension
 _MOST_STEPS = 25
-_OUTLINE = 300  # draws, for each dimension, that look for the border
-_WIDE = 2.0  # their covariance, in that of the posterior
+_OUTLINE = 200  # draws, for each dimension, that look for the border
+_WIDE = (2.5, 1.8)  # their covariance, in that of the posterior: first far, then with what that has found
 
 
 @dataclass
@@ -113,8 +113,10 @@ def _refine(problem: Problem, pool: Pool, modes, ess: float, rng) -> bool:
 
 def _outline(problem: Problem, pool: Pool, rng) -> None:
     """Draws from a wide copy of what was found: those that carry weight lie on the outskirts that others miss."""
-    weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
-    mixture = fit_student_mixture(pool.z, weights, rng).widened(_WIDE, df=30.0)
-    proposal = MixtureProposal([mixture, PriorProposal(problem.dim)], [0.97, 0.03], name="wide t-mixture")
-    pool.add(proposal, problem.evaluate(proposal.sample(_OUTLINE * problem.dim, rng)))
-    problem.report(ess=pool.ess)
+    prior = PriorProposal(problem.dim)
+    for factor in _WIDE:
+        weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
+        mixture = fit_student_mixture(pool.z, weights, rng).widened(factor, df=30.0)
+        proposal = MixtureProposal([mixture, prior], [0.97, 0.03], name="wide t-mixture")
+        pool.add(proposal, problem.evaluate(proposal.sample(_OUTLINE * problem.dim, rng)))
+        problem.report(ess=pool.ess)

@@ -19,7 +19,7 @@ from xsixsa.progress import Reporter
 from xsixsa.session import Session
 from xsixsa.simulate import Simulator
 
-__all__ = ["from_result", "truncate"]
+__all__ = ["from_result", "truncate", "truncate_session"]
 
 _HEALTHY = 100.0
 _SAME_STATISTIC = 1e-4
@@ -55,7 +55,7 @@ def truncate(
     margin
         Room around that on each side, as a share of its width.
     ess
-        Effective size of the exploration at which it stops; 100 for each parameter by default.
+        Effective size of the exploration at which it stops; 200 for each parameter by default.
     seed
         Seed of everything random.
     workers
@@ -71,10 +71,26 @@ def truncate(
         Tied to the session: ``BXASolver(transformations=t.transformations, prior_function=t.prior_function)``.
     """
     session = xspec if isinstance(xspec, Session) else Session(xspec)
-    joint = Prior.build(session, prior)
     workers = len(os.sched_getaffinity(0)) if workers is None else int(workers)
+    shape = {"kind": kind, "quantile": quantile, "margin": margin}
     rng = np.random.default_rng(seed)
-    wanted = 100.0 * joint.dim if ess is None else float(ess)
+    joint = Prior.build(session, prior)
+    return truncate_session(session, joint, rng, ess, workers, max_evaluations, progress, delay, **shape)
+
+
+def truncate_session(
+    session,
+    joint: Prior,
+    rng: np.random.Generator,
+    ess: float | None = None,
+    workers: int = 1,
+    max_evaluations: int = _MAX_EVALUATIONS,
+    progress: bool | Callable = False,
+    delay: float = 0.0,
+    **shape,
+) -> Truncation:
+    """:func:`truncate` for an attached session and a prior that is built; `shape` as there."""
+    wanted = 200.0 * joint.dim if ess is None else float(ess)
     reporter = Reporter(progress, max_evaluations, wanted)
     with session.pool(workers=workers, delay=delay) as pool:
         problem = Problem(
@@ -97,10 +113,8 @@ def truncate(
         found.pool.z,
         log_standard_normal(found.pool.z) + found.pool.log_likelihood,
         weights / weights.sum(),
-        kind=kind,
-        quantile=quantile,
-        margin=margin,
         rng=rng,
+        **shape,
         n_evaluations=problem.n_evaluations,
         warnings=tuple(notes),
         session=session,
