@@ -135,6 +135,16 @@ def test_saved_sessions_are_restored_from_anywhere(demo, recorded, tmp_path, mon
     assert len(xspec.AllData(1).noticed) < 250
 
 
+def test_real_spectrum_from_another_folder(shared, recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spectrum = shared / "data" / "chandra_3C273" / "3c273.pi"
+    arguments = ["fit", str(spectrum), "--engine", "embedded", "--model", "phabs*powerlaw", "--notice", "0.5-6"]
+    assert main([*arguments, "--prior", "nH=uniform:0:1", *PRIORS, "--out", "out"]) == 0
+    # as XSPEC 12.9.1 counts them after `ignore **-0.5 6.0-**`
+    assert len(recorded["xspec"].AllData(1).noticed) == 39
+    assert recorded["xspec"].AllData(1).background.fileName.endswith("3c273_bg.pi")
+
+
 WRONG = {
     "missing file": (["absent.pha", "--model", "powerlaw"], "no such file: absent.pha"),
     "not FITS": (["truth.json", "--model", "powerlaw"], "cannot be read as a FITS file"),
