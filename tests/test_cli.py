@@ -49,7 +49,7 @@ def recorded(monkeypatch, embedded):
         Path(given["out"]).mkdir()
         Path(given["out"], "result.h5").touch()
         result = make_result()
-        result.summary = lambda: "the summary"
+        result.summary, result.session_text = lambda: "the summary", "the session"
         return result
 
     monkeypatch.setattr(xsixsa, "fit", fit)
@@ -117,22 +117,29 @@ def test_files_of_the_command_line_replace_those_of_the_header(demo, recorded, t
         recorded["xspec"].AllData(1).response.arf  # noqa: B018
 
 
-def test_saved_sessions_are_restored_from_anywhere(demo, recorded, tmp_path, monkeypatch):
+def test_saved_sessions_are_restored_from_anywhere_and_saved_again(demo, recorded, tmp_path, monkeypatch, capsys):
     from xsixsa.embedded import xspec
 
-    saved = demo / "session.xcm"
-    monkeypatch.chdir(demo)
-    xspec.AllData("1:1 demo.pha")
-    xspec.Fit.statMethod = "cstat"
-    xspec.AllData.ignore("bad")
-    xspec.Model("powerlaw")
-    saved.unlink(missing_ok=True)
-    xspec.Xset.save(str(saved))
-    xspec.AllData.clear()
+    text = (
+        "statistic cstat\ndata 1:1 demo.pha\nignore bad\nmodel powerlaw\n 2 0.01 -3 -2 9 10\n 1e-3 0.01 0 0 1e20 1e24\n"
+    )
+    (demo / "prompt.xcm").write_text(text)
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", str(saved), "--engine", "embedded", "--out", "out", "--notice", "0.5-6", *PRIORS]) == 0
-    assert xspec.AllData.nSpectra == 1
+
+    def run(file, out):
+        return main(["fit", str(file), "--engine", "embedded", "--out", out, "--notice", "0.5-6", *PRIORS])
+
+    assert run(demo / "prompt.xcm", "out") == 0
+    assert (xspec.AllData.nSpectra, xspec.AllModels(1).expression) == (1, "powerlaw")
     assert len(xspec.AllData(1).noticed) < 250
+    assert Path.cwd() == tmp_path
+    # the names in it are relative to where the spectrum is, and the run's folder is elsewhere
+    assert (tmp_path / "out" / "session.xcm").read_text().startswith(f"cd {demo}\n")
+    (tmp_path / "elsewhere.xcm").write_text(f"cd {demo}\n{text}")
+    assert run("elsewhere.xcm", "again") == 0
+    (tmp_path / "lost.xcm").write_text(text)
+    assert run("lost.xcm", "third") == 2
+    assert "loads demo.pha, which is neither here nor beside it" in capsys.readouterr().err
 
 
 def test_real_spectrum_from_another_folder(shared, recorded, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ from xsixsa.cli.install_tcl import install as install_tcl
 from xsixsa.cli.load import Files, choose_engine, engine_says, load_spectra, notice, restore, set_model
 from xsixsa.cli.values import ignored_ranges, parse_notice, parse_priors
 from xsixsa.errors import OutputError, UsageError
+from xsixsa.files import atomic_path
 from xsixsa.run import RESULT_FILE, prepare_run_folder
 
 __all__ = ["bxa", "demo", "fit", "install_tcl", "show"]
@@ -44,8 +46,9 @@ def fit(arguments: Namespace) -> bool:
     saved = _saved_session(arguments)
     _check_run_options(arguments)
     xspec = _engine(arguments.engine)
+    place, out = Path.cwd(), Path(arguments.out).absolute()
     if saved:
-        restore(xspec, saved)
+        place = restore(xspec, saved)
         _settings(xspec, arguments, arguments.stat)
         if ignored:
             notice(xspec, ignored)
@@ -54,7 +57,12 @@ def fit(arguments: Namespace) -> bool:
         load_spectra(xspec, arguments.files, _files(arguments))
         notice(xspec, ignored)
         set_model(xspec, arguments.model)
-    result = _run(xspec, priors, arguments, Path(arguments.out))
+    # where the names of the session are right: what is saved of it names its files as they were loaded
+    with contextlib.chdir(place):
+        result = _run(xspec, priors, arguments, out)
+    if place != Path.cwd():
+        with atomic_path(out / "session.xcm") as temporary:
+            temporary.write_text(f"cd {place}\n{result.session_text}")
     _say(result.summary())
     _say(f"\nwritten to {arguments.out}: " + ", ".join(sorted(p.name for p in Path(arguments.out).iterdir())))
     return result.verdict.converged

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xsixsa.errors import DataError, ModelError, SessionError, UsageError, XsixsaError
+from xsixsa.prompt.saved import pieces, restore_saved
 
 __all__ = ["Files", "choose_engine", "engine_says", "load_spectra", "notice", "restore", "set_model"]
 
@@ -296,35 +299,56 @@ def set_model(xspec, expression: str) -> None:
         raise ModelError(f"{expression} defines no model")
 
 
+def _missing_spectrum(text: str, folder: Path) -> str | None:
+    """First spectrum of a saved session that is not there when its names are read from ``folder``."""
+    for place, lines in pieces(text, str(folder)):
+        for words in (line.split() for line in lines):
+            name = _SELECTOR.sub("", words[-1]) if words[:1] == ["data"] and len(words) > 1 else ""
+            path = os.path.join(place, name)
+            if name and not os.path.exists(path) and not os.path.exists(f"{path}.gz") and "\\" not in name:
+                return name
+    return None
+
+
 def _restore_folder(path: Path) -> Path:
-    """Folder from which the relative names in a saved session are right."""
-    for line in path.read_text(errors="replace").splitlines():
-        words = line.split()
-        if words[:1] == ["data"] and len(words) > 1:
-            name = _SELECTOR.sub("", words[-1])
-            if not os.path.isabs(name) and not os.path.exists(name) and (path.parent / name).exists():
-                return path.parent
-    return Path.cwd()
+    """Folder from which the relative names in a saved session are right: here, or where the file is."""
+    text = path.read_text(errors="replace")
+    missing = None
+    for folder in (Path.cwd(), path.parent):
+        missing = _missing_spectrum(text, folder)
+        if missing is None:
+            return folder
+    raise DataError(f"{path} loads {missing}, which is neither here nor beside it: go where the session was saved")
 
 
-def restore(xspec, name: str) -> None:
-    """Restore a session from an ``.xcm`` file; names in it may be relative to the current folder or to the file's.
+def restore(xspec, name: str) -> Path:
+    """Restore a session that PyXspec's ``Xset.save`` or the prompt's ``save all`` wrote.
+
+    Names in it may be relative to the current folder or to the file's.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder from which the names in it are right; the current folder is as it was.
 
     Raises
     ------
+    DataError
+        If a spectrum is not there.
     SessionError
         If the engine cannot restore it, or nothing was loaded.
     """
-    path = Path(_existing(name, "saved session"))
-    here = Path.cwd()
+    path, here = Path(_existing(name, "saved session")).resolve(), Path.cwd()
+    links = Path(tempfile.gettempdir(), f"xsixsa-links-{os.getpid()}")
+    atexit.register(shutil.rmtree, links, ignore_errors=True)
+    folder = _restore_folder(path)
     try:
-        path = path.resolve()
-        os.chdir(_restore_folder(path))
         with engine_says(SessionError, f"restoring {name}"):
-            xspec.Xset.restore(str(path))
+            restore_saved(xspec, path, str(folder), links)
     finally:
         os.chdir(here)
     if not xspec.AllData.nSpectra:
         raise SessionError(f"{name} loads no spectrum: save the session with `save all FILE`")
     if not xspec.AllModels.sources:
         raise SessionError(f"{name} defines no model: save the session with `save all FILE`")
+    return folder
