@@ -31,7 +31,7 @@ def commands():
 @pytest.mark.parametrize("line", commands())
 def test_command_lines_are_understood(line):
     words = shlex.split(line.replace("--prior ...", "--prior nH=uniform:0:1"), comments=True)
-    assert build_parser().parse_args(words[1:]).command in ("demo", "fit", "show")
+    assert build_parser().parse_args(words[1:]).command in ("demo", "fit", "show", "bxa", "install_tcl")
 
 
 def test_there_are_command_lines_to_check():
