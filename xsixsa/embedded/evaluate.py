@@ -28,6 +28,10 @@ __all__ = ["Evaluator"]
 CHUNK = 1 << 17
 # Above this density a dense matrix product is faster than a sparse one.
 DENSE = 0.04
+# A sparse matrix is read once for so many rows at least: reading it costs more than the sums.
+SPARSE_ROWS = 8
+# Values of one pass through the statistic, whose arrays then stay in the cache.
+STATISTIC_CHUNK = 1 << 16
 # Folding matrices kept for settings that come back (notice, ignore, response).
 KEPT = 32
 
@@ -137,7 +141,7 @@ class Evaluator:
         for fold, matrix in members:
             part = matrix[:, low:high]
             dense = part.nnz > DENSE * part.shape[0] * part.shape[1]
-            fold.matrix = np.ascontiguousarray(part.toarray().T) if dense else sparse.csr_array(part)
+            fold.matrix = np.ascontiguousarray(part.toarray().T) if dense else _narrow(part)
         cut = edges[low : high + 1]
         return _Grid(name, cut, TreeEvaluator(model, cut, context), [fold for fold, _ in members])
 
@@ -170,7 +174,8 @@ class Evaluator:
         """Return (n, bins) counts/s per area scale, by spectrum and model name."""
         out: dict[int, dict[str, np.ndarray]] = {}
         for grid in self._grids:
-            rows = int(np.clip(CHUNK // (grid.edges.size - 1), 1, 512))
+            least = 1 if all(isinstance(fold.matrix, np.ndarray) for fold in grid.folds) else SPARSE_ROWS
+            rows = int(np.clip(CHUNK // (grid.edges.size - 1), least, 512))
             size = self._engine.models.of(grid.source)[0].nParameters
             table = tables[grid.source]
             for fold in grid.folds:
@@ -192,8 +197,12 @@ class Evaluator:
         total = np.zeros(n)
         with np.errstate(all="ignore"):
             for number, (name, seen) in self._observed.items():
-                model = sum(folded[number].values())
-                total += STATISTICS[name](model, seen).sum(axis=1)
+                first, *others = folded[number].values()
+                rows = max(STATISTIC_CHUNK // max(seen.counts.size, 1), 1)
+                for start in range(0, n, rows):
+                    part = slice(start, start + rows)
+                    model = sum((other[part] for other in others), start=first[part])
+                    total[part] += STATISTICS[name](model, seen).sum(axis=1)
         return total
 
     def batch(
@@ -293,3 +302,12 @@ class Evaluator:
         response = spectrum.responses[model.source]
         photons = self.photons_on(model, response.edges, component)
         return self._matrix(spectrum, response) @ photons
+
+
+def _narrow(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Return a matrix whose indices take half the memory, where their numbers are small enough."""
+    matrix = sparse.csr_array(matrix)
+    if max(*matrix.shape, matrix.nnz) < np.iinfo(np.int32).max:
+        indices, indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+        return sparse.csr_array((matrix.data, indices, indptr), shape=matrix.shape)
+    return matrix

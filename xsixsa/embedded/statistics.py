@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import xlogy
@@ -54,16 +55,22 @@ class Observed:
     systematic: float
     weight: str
 
+    @cached_property
+    def saturated(self) -> tuple[np.ndarray, np.ndarray]:
+        """``-counts`` and the share of the saturated model in C, both (bins,)."""
+        # subtracted spectra have negative counts, which XSPEC takes as none
+        counts = np.maximum(self.counts, 0.0)
+        return -counts, xlogy(counts, counts) - counts
 
-def _cash(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """C of Cash (1979) with the saturated model as zero, from expected counts, (n, bins)."""
-    expected = np.maximum(expected, FLOOR)
-    # subtracted spectra have negative counts, which XSPEC takes as none
-    counts = np.maximum(counts, 0.0)
+
+def _cash(seen: Observed, expected: np.ndarray) -> np.ndarray:
+    """C of Cash (1979) with the saturated model as zero, from expected counts, (n, bins), which are used up."""
+    np.maximum(expected, FLOOR, out=expected)
+    minus_counts, constant = seen.saturated
     out = np.log(expected)
-    out *= -counts
+    out *= minus_counts
     out += expected
-    out += xlogy(counts, counts) - counts
+    out += constant
     out *= 2.0
     return out
 
@@ -72,7 +79,7 @@ def cstat(model: np.ndarray, seen: Observed) -> np.ndarray:
     """C-statistic, or W-statistic where there is a background."""
     if seen.back_counts is not None:
         return wstat(model, seen)
-    return _cash(seen.counts, model * seen.time)
+    return _cash(seen, model * seen.time)
 
 
 def wstat(model: np.ndarray, seen: Observed) -> np.ndarray:
@@ -111,13 +118,13 @@ def pstat(model: np.ndarray, seen: Observed) -> np.ndarray:
     expected = model * seen.time
     if seen.back_counts is not None:
         expected = expected + seen.back_counts * seen.time / seen.back_time
-    return _cash(seen.counts, expected)
+    return _cash(seen, expected)
 
 
 def pgstat(model: np.ndarray, seen: Observed) -> np.ndarray:
     """C-statistic with a Gaussian background at its best value in each bin."""
     if seen.back_counts is None:
-        return _cash(seen.counts, model * seen.time)
+        return _cash(seen, model * seen.time)
     s, b, ts, tb, v = seen.counts, seen.back_counts, seen.time, seen.back_time, seen.back_variance
     exact = v == 0
     m = np.maximum(model, FLOOR / ts)
