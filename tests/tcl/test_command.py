@@ -2,13 +2,16 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from xsixsa.prompt import script_path
 from xsixsa.prompt.handover import read_hand_over
+from xsixsa.prompt.install import loader_text, tcl_word
 from xsixsa.prompt.records import read_records
 
 from .python_standin import HOSTILE
@@ -87,6 +90,24 @@ def test_interpreter_that_is_gone(prompt):
     prompt.python.unlink()
     assert "the Python recorded at installation is gone" in prompt.refused("sixsa run")
     assert "no Python is recorded" in prompt.refused("unset ::sixsa::python", "sixsa run")
+
+
+@pytest.mark.parametrize("place", ["plain", "a b [exec touch canary] $x;"])
+def test_loader_reads_the_command_from_anywhere(prompt, place):
+    """What the installer writes; XSPEC finds `proc sixsa` in it before it has run it."""
+    folder = prompt.folder.parent / place
+    shutil.copytree(script_path().parent, folder)
+    loader = prompt.folder.parent / "loader.tcl"
+    loader.write_text(loader_text(str(prompt.python), folder / "sixsa.tcl"))
+    assert [line.split()[:2] for line in loader.read_text().splitlines() if "proc" in line.split()[:1]] == [
+        ["proc", "sixsa"]
+    ]
+    out = prompt(f"source {tcl_word(str(loader))}", "puts $::sixsa::python", "sixsa run -nochain")
+    assert str(prompt.python) in out and "verdict: CONVERGED" in out
+    assert not (prompt.folder / "canary").exists()
+    shutil.rmtree(folder)
+    assert "was not loaded" in prompt(f"source {tcl_word(str(loader))}", "catch {sixsa run} message", "puts $message")
+    assert "sixsa.tcl is gone" in prompt.errors
 
 
 # a run
@@ -266,8 +287,10 @@ PLACES += ["010", "0x10", "1e3", "50."]
 NAMES = [*PLACES, "a{b", "a}b", "a\\b", "a(b)", "~a", "ü#%&"]
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
 @pytest.mark.parametrize("name", NAMES)
-def test_hostile_working_directory(prompt, name):
+def test_hostile_working_directory(prompt, name, locale):
+    prompt.environment["LC_ALL"] = locale
     prompt.folder = prompt.folder / name
     prompt.folder.mkdir()
     out = prompt("sixsa run", "sixsa show", "sixsa plot corner")
@@ -282,8 +305,6 @@ def test_hostile_working_directory(prompt, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_of_spectra_runs_and_parameters(prompt, name):
-    from xsixsa.prompt.install import tcl_word
-
     prompt(
         f"set standin::spectra [list {tcl_word('/data/' + name)} {tcl_word(name)}]",
         f"sixsa run -out {tcl_word(name)}",
@@ -462,8 +483,6 @@ def test_hand_over_says_what_the_prompt_shows(prompt):
 
 def test_records_have_the_same_form_in_both_languages(prompt):
     texts = ["", "%", "plain", "two words", "a\tb", "%41", "ünïcode €", "[x]$y;{z}\"'\\", "tail\\"]
-    from xsixsa.prompt.install import tcl_word
-
     file = prompt.folder / "records.txt"
     words = " ".join(tcl_word(t) for t in texts)
     prompt(

@@ -212,6 +212,27 @@ def test_hostile_names(xspec, name):
     assert sorted(p.name for p in work.iterdir()) == sorted([*FILES, inner.name, "run " + name])
 
 
+def test_bxa_beside_a_run(xspec):
+    out = xspec.batch(
+        *xspec.loading(),
+        *PRIORS,
+        "fit",
+        f"sixsa run {SMALL} -engine embedded -nobest -nochain",
+        # nothing was touched: the fit still counts
+        "flux 0.5 10 err 100 68",
+        "sixsa bxa -live 100 -seed 1 -engine embedded",
+        "sixsa chain sixsa-run/bxa",
+        "error 1",
+    )
+    assert "Fit is not currently valid" not in out
+    checked = after(out, "BXA, 100 live points")
+    assert "BXA agrees with the run" in checked
+    assert float(re.search(r"log-evidence (-[\d.]+) \S+ [\d.]+ on the whole prior", checked)[1]) == pytest.approx(
+        -65.0, abs=1
+    )
+    assert "Errors calculated from chains" in after(checked, "chain loaded")
+
+
 def test_terminal_ctrl_c_second_run_and_chain(xspec):
     terminal = xspec.terminal()
     try:

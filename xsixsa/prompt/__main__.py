@@ -92,7 +92,7 @@ def _carry_out(hand_over: HandOver, speaker: Speaker) -> bool:
         if hand_over.task[0] == "bxa":
             from xsixsa.prompt.bxa import run_beside
 
-            return run_beside(session, hand_over, out, speaker)
+            return run_beside(xspec, session, hand_over, out, speaker)
         return _run(session, hand_over, out, speaker)
     finally:
         # a folder that holds nothing would only stand in the way of the next try

@@ -69,7 +69,8 @@ def tcl_word(text: str) -> str:
     return "".join(c if _PLAIN.fullmatch(c) or ord(c) > 127 else special.get(c, "\\" + c) for c in text) or "{}"
 
 
-def _loader_text(python: str, script: Path) -> str:
+def loader_text(python: str, script: Path) -> str:
+    """Tcl that records the interpreter and reads the command."""
     return f"""\
 # Written by `xsixsa install-tcl`; removed by `xsixsa install-tcl --remove`.
 # XSPEC looks through scripts for lines that begin with `proc`, to tell commands from the parameters of a model.
@@ -98,7 +99,7 @@ def plan(home: Path | None = None, python: str | None = None) -> Installation:
     folder = home / ".xspec"
     loader = folder / "sixsa.tcl"
     rc = folder / "xspec.rc"
-    text = _loader_text(os.path.abspath(python or sys.executable), script_path())
+    text = loader_text(os.path.abspath(python or sys.executable), script_path())
     line = f"source {tcl_word(str(loader))} {_MARK}"
     changes = []
     if _read(loader) != text:
