@@ -68,6 +68,13 @@ def test_a_run_with_a_single_draw_is_drawn_and_leaves_logging_alone():
     assert logging.getLogger().handlers == handlers
 
 
+def test_a_channel_that_starts_at_zero_keeps_the_axis_positive():
+    result = make_result()
+    result.observations[0]["edges"][0, 0] = 0.0
+    top, bottom = spectrum_figure(result).axes
+    assert top.get_xlim()[0] == bottom.get_xlim()[0] == pytest.approx(0.2 * result.observations[0]["edges"][0, 1])
+
+
 def test_an_interrupted_run_shows_its_data_alone():
     result = make_result(converged=False)
     result.predictive = result.predictive[:0]

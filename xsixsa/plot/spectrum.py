@@ -147,7 +147,8 @@ def _finish(top, bottom, shown: _Displayed, observation: dict) -> None:
 
     for axes in (top, bottom):
         axes.set_xscale("log")
-        axes.set_xlim(shown.edges[0, 0], shown.edges[-1, 1])
+        # a first channel that starts at 0 keV has no place on a logarithmic axis
+        axes.set_xlim(max(shown.edges[0, 0], 0.2 * shown.edges[0, 1]), shown.edges[-1, 1])
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
