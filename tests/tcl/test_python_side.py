@@ -341,7 +341,8 @@ def test_install_is_idempotent_and_removable(tmp_path):
     assert len(first.changes) == 2
     install_tcl(first)
     once = rc.read_text()
-    assert once.startswith("abund wilm\nlmod mine /x\nsource ") and once.count("sixsa.tcl") == 1
+    assert once.startswith("source ") and once.count("sixsa.tcl") == 1
+    assert once.endswith("\nabund wilm\nlmod mine /x")
     assert plan(tmp_path, "/opt/python").changes == ()
     install_tcl(plan(tmp_path, "/opt/python"))
     assert rc.read_text() == once
@@ -351,7 +352,7 @@ def test_install_is_idempotent_and_removable(tmp_path):
     install_tcl(moved)
     assert rc.read_text() == once and "/opt/other" in first.loader.read_text()
     assert len(remove_tcl(tmp_path)) == 2
-    assert rc.read_text() == "abund wilm\nlmod mine /x\n"
+    assert rc.read_text() == "abund wilm\nlmod mine /x"
     assert not first.loader.exists()
     assert remove_tcl(tmp_path) == []
 

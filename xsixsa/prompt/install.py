@@ -121,11 +121,8 @@ def install_tcl(installation: Installation) -> None:
         return
     _make_folder(installation.loader.parent)
     _write(installation.loader, installation.loader_text)
-    old = _read(installation.rc)
-    kept = _without_ours(old)
-    if kept and not kept.endswith("\n"):
-        kept += "\n"
-    _write(installation.rc, kept + installation.line + "\n")
+    # first of all: what comes after it, local models for instance, is seen and carried over
+    _write(installation.rc, installation.line + "\n" + _without_ours(_read(installation.rc)))
 
 
 def remove_tcl(home: Path | None = None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -65,15 +66,31 @@ def _repeat(xspec: ModuleType, hand_over: HandOver, names: Sequence[str]) -> Non
     for name, *words in hand_over.repeated:
         if name not in names:
             continue
-        with engine_says(ModelError, f"{name} {' '.join(words)} of the prompt"):
+        what = f"{name} {' '.join(words)}, of the prompt"
+        method = {"energies": "setEnergies"}.get(name, name)
+        if getattr(xspec, "__xsixsa_embedded__", False) and not hasattr(xspec.AllModels, method):
+            raise ModelError(f"{what}: the embedded engine has nothing of the kind")
+        with engine_says(ModelError, what):
             if name == "lmod":
                 xspec.AllModels.lmod(*words)
             elif name == "mdefine":
-                xspec.AllModels.mdefine(" ".join(words))
+                _mdefine(xspec, words)
             elif words[0].lower().startswith("ext"):
                 xspec.AllModels.setEnergies("extend", ",".join(words[1:]))
             else:
                 xspec.AllModels.setEnergies(" ".join(words))
+
+
+def _mdefine(xspec: ModuleType, words: Sequence[str]) -> None:
+    if hasattr(xspec.AllModels, "mdefine"):
+        xspec.AllModels.mdefine(" ".join(words))
+        return
+    # PyXspec 12.9 knows the command in saved sessions alone
+    with tempfile.TemporaryDirectory(prefix="xsixsa-") as scratch:
+        file = os.path.join(scratch, "mdefine.xcm")
+        with open(file, "w", encoding="utf-8") as lines:
+            lines.write(f"#PyXspec\nmdefine {' '.join(words)}\n")
+        xspec.Xset.restore(file)
 
 
 def _check_data(xspec: ModuleType, hand_over: HandOver) -> None:
