@@ -8,6 +8,7 @@ import sys
 import xsixsa
 from xsixsa.cli.bxa import add_parser as _add_bxa
 from xsixsa.cli.install_tcl import add_parser as _add_install_tcl
+from xsixsa.cli.report import add_parser as _add_report
 
 __all__ = ["build_parser"]
 
@@ -122,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_fit(commands)
     _add_show(commands)
+    _add_report(commands)
     _add_install_tcl(commands)
     _add_bxa(commands)
     return parser
