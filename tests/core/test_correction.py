@@ -11,7 +11,7 @@ from xsixsa.correction.pool import Draws, Pool, effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.diagnostics.goodness import cash_moments
 from xsixsa.diagnostics.likelihood import distrust
-from xsixsa.inference.flow import FlowOptions, WhitenedFlow
+from xsixsa.inference.flow import FlowOptions, NeuralPosterior, WhitenedFlow
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import (
     MixtureProposal,
@@ -40,7 +40,15 @@ def proposals(rng):
         TruncatedPrior(mix, rng),
         WhitenedFlow(points, np.full(4000, 1 / 4000), rng, n_train=2000, options=FlowOptions(epochs=15)),
         unfolded(points, rng),
+        neural(points, rng),
     ]
+
+
+def neural(points, rng):
+    """A conditional flow trained on points and a summary that is nothing but noise: its posterior is the points'."""
+    estimator = NeuralPosterior(FlowOptions(transforms=3, hidden=32, epochs=15))
+    estimator.fit(points, lambda epoch: rng.standard_normal((len(points), 2)), rng)
+    return estimator.posterior(np.zeros(2))
 
 
 def unfolded(points, rng):
@@ -64,7 +72,7 @@ def test_unfolding_is_inverted_and_straightens_a_banana():
     assert unfolding.log_det == pytest.approx(jacobian, abs=1e-4)
 
 
-@pytest.mark.parametrize("which", range(6))
+@pytest.mark.parametrize("which", range(7))
 def test_proposals_are_normalised_and_drawn_from_as_they_say(which):
     rng = np.random.default_rng(3)
     p = proposals(rng)[which]

@@ -67,6 +67,7 @@ class Refinement:
     history: list[dict] = field(default_factory=list)
     budget_spent: bool = False
     _best_efficiency: float = 0.0
+    _flows: list[Proposal] = field(default_factory=list)
 
     def run(self, rng: np.random.Generator) -> None:
         """Explore a second time, adapt mixtures to all that was found, fit flows, draw; again where the tail tells."""
@@ -159,7 +160,11 @@ class Refinement:
             x = unfolding.forward(self.pool.z[used])
             flow = Unfolded(unfolding, WhitenedFlow(x, weights[used], rng, options=self.options.refit))
             wide = self._unfolded_mixture(weights, rng, 1.6)
-        self.final = self._defended([flow, wide], [0.80, 0.12], "refitted flow")
+        # Flows are sure of themselves in different places: what the newest misses, an older one may cover.
+        older, self._flows = self._flows[:2], [flow, *self._flows[:2]]
+        kept = 0.3 if older else 0.0
+        fractions = [0.80 - kept, *(kept / len(older) for _ in older), 0.12]
+        self.final = self._defended([*self._flows, wide], fractions, "refitted flow")
         draws = self._draw(self.final, _TRIAL, rng)
         self.pool.add(self.final, draws)
         self._note("refitted flow", self.final, draws, self.pool)
