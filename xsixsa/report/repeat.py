@@ -60,8 +60,8 @@ def python_code(result) -> str:
     lines = ["import xsixsa", "from xsixsa.embedded import xspec" if embedded else "import xspec", ""]
     lines += ['xspec.Xset.restore("session.xcm")', "prior = {"]
     for p in result.parameters:
-        value = repr(p["prior"]) if _readable(p["prior"]) else f"...  # {' '.join(p['prior'].split())}"
-        lines.append(f"    {p['name']!r}: {value},")
+        value = f"{p['prior']!r}," if _readable(p["prior"]) else f"...,  # {' '.join(p['prior'].split())}"
+        lines.append(f"    {p['name']!r}: {value}")
     given = ", ".join(f"{k}={v!r}" for k, v in {"preset": preset or "standard", **changed, "seed": result.seed}.items())
     note = "" if preset else "  # settings of no preset: see the table of settings"
     return "\n".join([*lines, "}", f'result = xsixsa.fit(xspec, prior, {given}, out="again"){note}'])

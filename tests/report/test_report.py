@@ -1,0 +1,209 @@
+"""The report: one page, everything in it, nothing from outside, and the verdict first."""
+
+import itertools
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from report.results import full_result
+from xsixsa.cli import main
+from xsixsa.cli.parser import build_parser
+from xsixsa.cli.values import parse_priors
+from xsixsa.report import report_html, write_report
+from xsixsa.report.checks import predictive_checks
+from xsixsa.report.repeat import command, python_code
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.pha'
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text, self._open = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if self._open[-1:] != ["style"]:
+            self.text.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing takes seconds and is not what the test is about."""
+    names = ("spectrum", "corner", "training", "efficiency", "checks")
+    monkeypatch.setattr("xsixsa.report.page._pictures", lambda *_: dict.fromkeys(names, "data:image/png;base64,"))
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(report_html(full_result()))
+
+
+def test_nothing_comes_from_outside(page):
+    for _, attrs in page.elements:
+        for name in ("src", "href"):
+            if name in attrs:
+                assert attrs[name].startswith(("data:", "#"))
+        assert not any(name.startswith("on") for name in attrs)
+    assert not page.all("script")
+    assert any(a.get("http-equiv") == "Content-Security-Policy" for a in page.all("meta"))
+
+
+def test_accessible_in_its_structure(page):
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert len(page.all("img")) == 5 and all(len(a["alt"]) > 20 for a in page.all("img"))
+    assert page.all("th") and all(a.get("scope") in ("row", "col") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    identifiers = {a["id"] for _, a in page.elements if "id" in a}
+    assert all(a["href"][1:] in identifiers for a in page.all("a"))
+    assert page.all("a")[0] == {"class": "skip", "href": "#main"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("converged", "good"),
+        ("converged, poor fit", "doubtful"),
+        ("not converged", "bad"),
+        ("not trustworthy", "bad"),
+    ],
+)
+def test_the_verdict_comes_first_and_looks_it(text, kind, no_pictures):
+    reasons = ("Pareto k 0.93 is not below 0.7",) if kind == "bad" else ()
+    html = report_html(full_result(text, reasons, ("nH piles up",), dim=2, bins=10))
+    page = Page(html)
+    assert f"<title>{text.upper()}" in html
+    assert any(a.get("class") == f"verdict {kind}" for a in page.all("section"))
+    words = " ".join(page.text)
+    assert words.index(text.upper()) < words.index("Parameters")
+    assert all(reason in words for reason in reasons) and "nH piles up" in words
+    if kind == "bad":
+        assert "Do not use the numbers" in words
+
+
+def test_what_the_user_names_stays_text(no_pictures):
+    r = full_result(dim=2, bins=10)
+    r.observations[0]["name"] = HOSTILE
+    r.model_expression = "</h1><script>alert(3)</script>"
+    r.session_text = "</pre><script>alert(4)</script>"
+    r.settings["<b>"] = "<script>"
+    r.parameters[0]["prior_origin"] = "<script>alert(5)</script>"
+    html = report_html(r)
+    page = Page(html)
+    assert not page.all("script") and not page.all("b")
+    assert not any("onerror" in attrs for _, attrs in page.elements)
+    assert HOSTILE.split("/")[-1] in "".join(page.text)
+
+
+def test_an_interrupted_run_is_reported_without_what_it_lacks():
+    r = full_result("not converged", ("interrupted before the end",), dim=2, bins=10)
+    r.predictive = np.empty((0, 10), np.float32)
+    r.predictive_best = np.full(10, np.nan)
+    r.final_log_weights = np.empty(0)
+    r.log_evidence = r.log_evidence_err = r.pareto_k = float("nan")
+    r.history, r.goodness = {"rounds": [], "refinement": []}, {}
+    html = report_html(r)
+    assert ">nan<" not in html and "nan " not in re.sub(r"base64,[^\"]*", "", html)
+    assert "interrupted before it made predictive spectra" in html
+    assert "not known" in html
+
+
+def test_checks_pass_for_the_truth_and_fail_for_another_model():
+    r = full_result(bins=60, level=200.0)
+    good = predictive_checks(r)
+    assert good.alarming == []
+    assert all(0.0 < b.pit < 1.0 for b in good.bands)
+    assert sum(b.observed for b in good.bands) == r.observations[0]["counts"].sum()
+    r.observations[0]["counts"] = np.round(1.5 * r.observations[0]["counts"])
+    bad = predictive_checks(r)
+    assert "total counts of spectrum 1" in bad.alarming
+    assert any("Cash" in what for what in bad.alarming)
+
+
+def test_a_line_in_one_band_is_found_there():
+    r = full_result(bins=60, level=200.0)
+    counts = r.observations[0]["counts"]
+    counts[40:43] += 60
+    low, high = r.observations[0]["edges"][40, 0], r.observations[0]["edges"][42, 1]
+    found = [b for b in predictive_checks(r).bands if b.alarming]
+    assert found and all(b.energy_low < high and b.energy_high > low for b in found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_places_of_a_right_model_are_spread_over_the_unit_interval(seed):
+    places = [b.pit for b in predictive_checks(full_result(n_spectra=8, seed=seed)).bands]
+    assert len(places) >= 24 and 0.3 < np.mean(places) < 0.7 and np.std(places) > 0.15
+
+
+def test_background_belongs_to_the_replicates():
+    checks = predictive_checks(full_result(background=True))
+    assert checks.alarming == []
+
+
+def test_the_command_repeats_the_run():
+    r = full_result()
+    words = shlex.split(command(r))
+    arguments = build_parser().parse_args(words[1:])
+    assert arguments.command == "fit" and arguments.seed == 1 and arguments.ess == 5000
+    assert arguments.preset == "standard" and arguments.engine == "embedded"
+    assert [str(p) for p in parse_priors(arguments.prior).values()] == [p["prior"] for p in r.parameters]
+    compile(python_code(r), "report", "exec")
+
+
+def test_what_the_shell_cannot_say_is_left_to_python():
+    r = full_result()
+    r.parameters[0]["prior"] = "scipy beta(2, 5)"
+    assert command(r) is None
+    assert "..." in python_code(r) and "scipy beta(2, 5)" in python_code(r)
+    compile(python_code(r), "report", "exec")
+
+
+def test_settings_of_no_preset_are_not_claimed_to_be_one():
+    r = full_result()
+    r.options["simulations"] = 123
+    assert command(r) is None and "no preset" in python_code(r)
+
+
+def test_the_command_line_writes_it_and_protects_what_is_there(tmp_path, capsys, no_pictures):
+    run = tmp_path / "a run"
+    run.mkdir()
+    full_result(dim=2, bins=10).save(run / "result.h5")
+    assert main(["report", str(run)]) == 0
+    assert "verdict: CONVERGED" in capsys.readouterr().out
+    assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert main(["report", str(run)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["report", str(run / "result.h5"), "--out", str(tmp_path / "x.html"), "--title", "A & B"]) == 0
+    assert "A &amp; B" in (tmp_path / "x.html").read_text()
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(run), "--out", str(tmp_path / "no" / "x.html")]) == 2
+
+
+def test_a_run_that_has_not_converged_gives_its_exit_status(tmp_path, no_pictures):
+    full_result("not converged", ("too few",), dim=2, bins=10).save(tmp_path / "result.h5")
+    assert main(["report", str(tmp_path)]) == 3
+
+
+def test_page_is_written_whole(tmp_path, no_pictures):
+    path = write_report(full_result(dim=2, bins=10), tmp_path / "r.html")
+    assert path.read_text().rstrip().endswith("</html>")
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
