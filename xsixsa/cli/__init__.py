@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from xsixsa.cli import commands
 
-        return CONVERGED if getattr(commands, arguments.command)(arguments) else NOT_CONVERGED
+        outcome = getattr(commands, arguments.command)(arguments)
+        if not isinstance(outcome, bool):  # a command with a meaning of its own for its exit status
+            return int(outcome)
+        return CONVERGED if outcome else NOT_CONVERGED
     except BrokenPipeError:
         # the reader of our output (head, less) has left; Python must not complain when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from xsixsa.cli.bxa import run as bxa
+from xsixsa.cli.doctor import run as doctor
 from xsixsa.cli.install_tcl import install as install_tcl
 from xsixsa.cli.load import Files, choose_engine, engine_says, load_spectra, notice, restore, set_model
 from xsixsa.cli.report import run as report
@@ -18,7 +19,7 @@ from xsixsa.errors import OutputError, UsageError
 from xsixsa.files import atomic_path
 from xsixsa.run import RESULT_FILE, prepare_run_folder
 
-__all__ = ["bxa", "demo", "fit", "install_tcl", "report", "show"]
+__all__ = ["bxa", "demo", "doctor", "fit", "install_tcl", "report", "show"]
 
 
 def _say(text: str) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import xsixsa
 from xsixsa.cli.bxa import add_parser as _add_bxa
+from xsixsa.cli.doctor import add_parser as _add_doctor
 from xsixsa.cli.install_tcl import add_parser as _add_install_tcl
 from xsixsa.cli.report import add_parser as _add_report
 
@@ -126,4 +127,5 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_install_tcl(commands)
     _add_bxa(commands)
+    _add_doctor(commands)
     return parser
