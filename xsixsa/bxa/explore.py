@@ -23,13 +23,13 @@ __all__ = ["Exploration", "explore"]
 
 log = logging.getLogger(__name__)
 
-_PRIOR_DRAWS = 200  # for each dimension
-_DESCENTS = 4  # for each dimension
+_PRIOR_DRAWS = 100  # for each dimension
+_DESCENTS = 3  # for each dimension
 _LEAST_DESCENTS = 16
-_DRAWS = 150  # of a mixture, for each dimension
+_DRAWS = 120  # of a mixture, for each dimension
 _WARM = 25.0  # tempered effective size, for each dimension
 _MOST_STEPS = 25
-_OUTLINE = 200  # draws, for each dimension, that look for the border
+_OUTLINE = 150  # draws, for each dimension, that look for the border
 _WIDE = (2.5, 1.8)  # their covariance, in that of the posterior: first far, then with what that has found
 
 

@@ -55,7 +55,7 @@ def truncate(
     margin
         Room around that on each side, as a share of its width.
     ess
-        Effective size of the exploration at which it stops; 200 for each parameter by default.
+        Effective size of the exploration at which it stops; 120 for each parameter by default.
     seed
         Seed of everything random.
     workers
@@ -90,7 +90,7 @@ def truncate_session(
     **shape,
 ) -> Truncation:
     """:func:`truncate` for an attached session and a prior that is built; `shape` as there."""
-    wanted = 200.0 * joint.dim if ess is None else float(ess)
+    wanted = 120.0 * joint.dim if ess is None else float(ess)
     reporter = Reporter(progress, max_evaluations, wanted)
     with session.pool(workers=workers, delay=delay) as pool:
         problem = Problem(

@@ -24,7 +24,7 @@ __all__ = ["KINDS", "Evidence", "Truncation", "truncation_of_points"]
 
 KINDS = ("region", "box")
 QUANTILE = 1e-4
-MARGIN = 0.15
+MARGIN = 0.08
 _FORMAT = 1
 _WIDENING = 0.5  # of the width, for each side that a run found too tight
 _STEP = 0.1  # the same while the region is made
@@ -233,8 +233,10 @@ class Truncation:
             value, error = float(run["logz"]), float(run["logzerr"])
         else:
             value, error = run.log_evidence, run.log_evidence_err
-        total = float(np.hypot(error, self.lost))
-        return Evidence(value + self.log_mass, total, value, error, self.log_mass, self.check(run, tolerance))
+        edges = self.check(run, tolerance)
+        # What lies just inside the edges says how much may lie beyond: it is an error of the evidence.
+        total = float(np.hypot(error, self.lost + sum(e.mass for e in edges.edges)))
+        return Evidence(value + self.log_mass, total, value, error, self.log_mass, edges)
 
     def widened(self, check: EdgeCheck, share: float = _WIDENING) -> Truncation:
         """The truncation with every edge that the check found too tight moved outwards by `share` of the width."""

@@ -19,7 +19,8 @@ and puts both posteriors side by side. BXA's outputs lie in RUN/bxa, or in the f
   xsixsa fit source.pha --model 'TBabs*powerlaw' ... --out run
   xsixsa bxa run --live-points 400
 
-Where the truncation turns out to cut the posterior, it is widened and BXA runs again. Needs pip install 'xsixsa[bxa]'."""
+Where the truncation turns out to cut the posterior, it is widened and BXA runs again.
+Needs pip install 'xsixsa[bxa]'."""
 _SESSION = "session.xcm"
 _SIGMA = 3.0
 _FEWEST = 40
@@ -39,7 +40,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in that folder")
     parser.add_argument("--box", action="store_true", help="only tighten each parameter's bounds")
     parser.add_argument("--quantile", type=float, metavar="Q", help="posterior mass that may be cut off (1e-4)")
-    parser.add_argument("--margin", type=float, metavar="M", help="room on each side, as a share of the width (0.15)")
+    parser.add_argument("--margin", type=float, metavar="M", help="room on each side, as a share of the width (0.08)")
     parser.add_argument("--widen", type=int, default=2, metavar="N", help="times to widen and rerun (default: 2)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1, BXA as it is)")
     parser.add_argument("--seed", type=int, help="same seed, same result")
