@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.refine import Refinement
 from xsixsa.diagnostics.goodness import goodness
 from xsixsa.diagnostics.likelihood import distrust
-from xsixsa.errors import UsageError
+from xsixsa.errors import UsageError, XsixsaWarning
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import log_standard_normal
 from xsixsa.inference.rounds import Rounds
@@ -25,6 +26,7 @@ from xsixsa.result import Result
 from xsixsa.session import Session
 from xsixsa.simulate import Simulator
 from xsixsa.verdict import judge
+from xsixsa.widening import widened_prior
 
 __all__ = ["Interrupted", "fit", "run"]
 
@@ -61,6 +63,7 @@ def fit(
     out: str | os.PathLike | None = None,
     progress: bool | Callable = True,
     delay: float = 0.0,
+    set_best: bool = False,
 ) -> Result:
     """Exact posterior of the free parameters of a loaded session.
 
@@ -93,11 +96,13 @@ def fit(
         True for a bar on standard error, False for silence, or a function that takes :class:`~xsixsa.progress.Event`.
     delay
         Seconds slept per evaluation inside the workers: benchmarks put XSPEC's cost back with it.
+    set_best
+        Leave the session's free parameters at the best sample, as a fit would; as they were by default.
 
     Returns
     -------
     Result
-        Weighted posterior with its verdict. The session is as it was before.
+        Weighted posterior with its verdict. The session is as it was before, but for `set_best`.
 
     Raises
     ------
@@ -113,10 +118,27 @@ def fit(
 
         folder = prepare_run_folder(out)
     session = xspec if isinstance(xspec, Session) else Session(xspec)
-    joint = Prior.build(session, prior)
     seed = int(np.random.SeedSequence().entropy % 2**53) if seed is None else _whole(seed, "seed", 0)
     workers = len(os.sched_getaffinity(0)) if workers is None else _whole(workers, "workers", 1)
-    return run(session, joint, settings, seed, workers, folder, progress, delay)
+    with widened_prior(session, prior) as joint:
+        result = run(session, joint, settings, seed, workers, folder, progress, delay)
+    if set_best:
+        _set_best(session, result)
+    return result
+
+
+def _set_best(session: Session, result: Result) -> None:
+    """The best sample's values into the caller's session, where its own hard limits allow them."""
+    outside = [p.name for p in session.parameters if not p.min <= result.best[p.name] <= p.max]
+    if outside:
+        warnings.warn(
+            f"best parameters were not set: {', '.join(outside)} outside the session's hard limits, which were widened "
+            "for the run",
+            XsixsaWarning,
+            stacklevel=3,
+        )
+        return
+    session.set_parameters(result.best)
 
 
 _preset = preset

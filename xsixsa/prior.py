@@ -16,12 +16,24 @@ from scipy import special
 from xsixsa.distributions import Distribution, Exponential, Gaussian, LogUniform, Uniform, as_distribution, parse
 from xsixsa.errors import PriorError, XsixsaError
 
-__all__ = ["Distribution", "Exponential", "Gaussian", "LogUniform", "Prior", "Uniform", "as_distribution", "parse"]
+__all__ = [
+    "Distribution",
+    "Exponential",
+    "Gaussian",
+    "LogUniform",
+    "Prior",
+    "Uniform",
+    "as_distribution",
+    "explicit_distributions",
+    "parse",
+]
 
 # A range that a component brings by default is no statement about the source when it spans more than this.
 WIDEST_DEFAULT = 1e3
 # Beyond |z| = 8.2 the unit cube has no more digits next to 1.
 _EDGE = np.nextafter(1.0, 0.0)
+# Probability beyond the hard limits of a prior without an end from which the user is told.
+_WORTH_SAYING = 1e-6
 
 
 class Prior:
@@ -73,11 +85,7 @@ class Prior:
         PriorError
             Names the parameter that has no usable prior, with an example of what to write.
         """
-        if isinstance(spec, (list, tuple)):
-            from xsixsa.bxa.transformations import spec_of
-
-            spec = spec_of(session, spec)
-        explicit = _resolve(session, spec or {})
+        explicit = explicit_distributions(session, spec)
         distributions, origins, notes = [], [], []
         for parameter in session.parameters:
             try:
@@ -138,6 +146,21 @@ class Prior:
         return x
 
 
+def explicit_distributions(session, spec: Mapping | Sequence[Mapping] | None) -> dict[str, Distribution]:
+    """What the user wrote, by full name of the parameter; see :meth:`Prior.build`.
+
+    Raises
+    ------
+    PriorError
+        Names the parameter that is not one, or is given twice, or whose distribution is none.
+    """
+    if isinstance(spec, (list, tuple)):
+        from xsixsa.bxa.transformations import spec_of
+
+        spec = spec_of(session, spec)
+    return _resolve(session, spec or {})
+
+
 def _resolve(session, spec: Mapping) -> dict[str, Distribution]:
     resolved: dict[str, Distribution] = {}
     for key, value in spec.items():
@@ -165,8 +188,12 @@ def _choose(parameter, explicit: Distribution | None) -> tuple[Distribution, str
     a, b = distribution.support
     cut = distribution.truncated(low, high)
     notes = []
-    if np.isfinite(a) and a < low or np.isfinite(b) and b > high:
-        notes.append(f"{distribution} reaches beyond the hard limits [{low:g}, {high:g}] and was cut there")
+    lost = 1.0 - float(distribution.cdf(np.array(high)) - distribution.cdf(np.array(low)))
+    if np.isfinite(a) and a < low or np.isfinite(b) and b > high or lost > _WORTH_SAYING:
+        notes.append(
+            f"{distribution} reaches beyond the hard limits [{low:g}, {high:g}] and was cut there "
+            f"({100 * lost:.2g} % of it), then renormalised"
+        )
     return cut, origin, notes
 
 
