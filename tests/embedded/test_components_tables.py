@@ -178,7 +178,7 @@ def test_files_that_are_no_tables(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         find(f"atable{{{tmp_path / 'missing.fits'}}}")
     (tmp_path / "text.fits").write_text("not FITS")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not a FITS file"):
         find(f"mtable{{{tmp_path / 'text.fits'}}}")
     fits.PrimaryHDU().writeto(tmp_path / "empty.fits")
     with pytest.raises(DataError, match="ADDMODEL"):

@@ -1,6 +1,7 @@
 """Damaged and absurd files: an error that names the file, or numbers that are finite; never a crash, never a hang."""
 
 import io
+import re
 import warnings
 
 import numpy as np
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 from tests.embedded.conftest import clean
 from tests.embedded.ogip import source_counts, write_arf, write_pha, write_rmf
+from tests.embedded.test_components_tables import write_table
+from xsixsa.chain import write_chain
+from xsixsa.embedded.components import ModelContext, find
 from xsixsa.errors import DataError, XsixsaError
 
 KINDS = ("pha", "rmf", "arf")
@@ -50,7 +54,7 @@ def originals(tmp_path_factory):
     return Originals(folder)
 
 
-def damaged(rng, content):
+def damaged(rng, content, keywords=KEYWORDS):
     """Apply one of: cut, overwritten bytes, another keyword value, another number in a column, a column removed."""
     how = rng.choice(["cut", "bytes", "keyword", "number", "removed", "rows"])
     if how == "cut":
@@ -63,7 +67,7 @@ def damaged(rng, content):
     if how == "keyword":
         choices = [int(rng.integers(-(2**31), 2**40)), float(rng.normal() * 10.0 ** rng.integers(-9, 30))]
         value = [*choices, str(rng.choice(TEXTS)), bool(rng.integers(2)), int(rng.integers(0, 100))][rng.integers(5)]
-        return patched(content, str(rng.choice(KEYWORDS)), value)
+        return patched(content, str(rng.choice(keywords)), value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return rewritten(rng, content, how)
@@ -134,7 +138,7 @@ def attempt(originals, kind, content):
     finally:
         clean(xspec)
     if said is not None:
-        assert said and "\n" not in said
+        assert re.search(r"case\.(pha|rmf|arf)", said) and "\n" not in said
         return None
     assert np.all(np.isfinite(folded))
     assert np.isfinite(statistic)
@@ -161,6 +165,75 @@ def test_damaged_files(originals, seed):
 @given(seed=st.integers(0, 2**32))
 def test_thousands_of_damaged_files(originals, seed):
     one_case(originals, seed)
+
+
+TABLE_KEYWORDS = (
+    *("ADDMODEL", "REDSHIFT", "LOELIMIT", "HIELIMIT", "NXFLTEXP", "NINTPARM", "NADDPARM", "EXTNAME", "MODLNAME"),
+    *("NAXIS1", "NAXIS2", "PCOUNT", "TFIELDS", "TFORM1", "TFORM2", "TFORM7", "TFORM10", "TTYPE1", "TTYPE3", "BITPIX"),
+)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A folder with a whole table model and a whole chain."""
+    folder = tmp_path_factory.mktemp("fuzz_tables")
+    grid = ((1.0, 3.0, 10.0), (0.0, 1.0))
+    write_table(folder / "whole.mod", grid=grid, methods=(1, 0), extra=1, header={"REDSHIFT": True})
+    rng = np.random.default_rng(1)
+    parameters = [{"parameter": "PhoIndex", "source": "", "index": 1, "unit": ""}]
+    write_chain(folder / "whole.fits", parameters, rng.uniform(1.0, 2.0, (20, 1)), rng.uniform(90.0, 99.0, 20))
+    return folder
+
+
+def one_table(folder, seed):
+    """A damaged table model gives an error that names it, or values that are whole rows of numbers or of nothing."""
+    rng = np.random.default_rng(seed)
+    path = folder / "case.mod"
+    path.write_bytes(damaged(rng, (folder / "whole.mod").read_bytes(), TABLE_KEYWORDS))
+    try:
+        component = find(f"{rng.choice(['atable', 'mtable'])}{{{path}}}")
+        values = np.array([[spec.value for spec in component.parameters]])
+        flux = component.evaluate(np.geomspace(0.5, 6.0, 30), values, ModelContext())
+    except XsixsaError as error:
+        flux, said = np.zeros(0), str(error)
+    else:
+        said = "case.mod"
+    assert "case.mod" in said and "\n" not in said
+    assert np.isfinite(flux).all() or np.isnan(flux).all()
+
+
+def one_chain(folder, seed):
+    """A damaged chain gives an error that names it, or is loaded."""
+    from xsixsa.embedded import xspec
+
+    rng = np.random.default_rng(seed)
+    path = folder / "case.fits"
+    path.write_bytes(damaged(rng, (folder / "whole.fits").read_bytes()))
+    clean(xspec)
+    try:
+        xspec.AllChains += str(path)
+    except XsixsaError as error:
+        said, loaded = str(error), 0
+    else:
+        said, loaded = "case.fits", 1
+    assert "case.fits" in said and "\n" not in said
+    assert xspec.AllChains.nChains == loaded
+    clean(xspec)
+
+
+@settings(max_examples=25, derandomize=True, **COMMON)
+@given(seed=st.integers(0, 2**32))
+def test_damaged_tables_and_chains(tables, seed):
+    one_table(tables, seed)
+    one_chain(tables, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, **COMMON)
+@given(seed=st.integers(0, 2**32))
+def test_a_thousand_damaged_tables_and_chains(tables, seed):
+    one_table(tables, seed)
+    one_chain(tables, seed)
 
 
 def test_the_undamaged_files_load(originals):

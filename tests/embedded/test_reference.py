@@ -23,8 +23,8 @@ NAMES = (
 )
 # Set-ups without bad channels were loaded without `ignore bad`, the others with it; it changes nothing for the former.
 NO_BAD = ("xifu_comptt", "3c273_wstat", "4c1944_joint4_wstat", "wfi_cstat")
-# |dC| near the fit; compTT is tabulated in energy, and its values of C reach 4e5
-NEAR = dict.fromkeys(NAMES, 0.01) | {"xifu_comptt": 0.6}
+# |dC| near the fit where C is below 10 000; compTT is tabulated in energy, and its values of C reach 4e5
+NEAR = dict.fromkeys(NAMES, 0.01) | {"xifu_comptt": 0.03}
 
 
 @functools.cache
@@ -83,7 +83,10 @@ def test_statistic_and_folded_model(load, name):
     folded, wide = xspec.AllModels.evaluateBatch(keys, np.array(case["parameter_values"]))
     np.testing.assert_allclose(wide, case["fit_statistic"], rtol=5e-4)
     _, near = xspec.AllModels.evaluateBatch(keys, np.array(case["near_parameter_values"]))
-    np.testing.assert_allclose(near, case["near_fit_statistic"], rtol=0, atol=NEAR[name])
+    wanted = np.array(case["near_fit_statistic"])
+    small = wanted < 1e4
+    np.testing.assert_allclose(near[small], wanted[small], rtol=0, atol=NEAR[name])
+    np.testing.assert_allclose(near[~small], wanted[~small], rtol=5e-6)
     with np.load(shared_path("reference", "statistics.npz")) as stored:
         for number in range(1, len(case["spectra"]) + 1):
             for row in range(3):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xsixsa.chain import ChainFile, read_chain, write_chain
+from xsixsa.embedded.fitsio import damage
 from xsixsa.embedded.parameter import Parameter
 from xsixsa.embedded.restrict import Restricted
 from xsixsa.embedded.state import ENGINE, Engine
@@ -51,7 +52,8 @@ class ChainManager(Restricted):
             Where the file is no chain.
         """
         path = chain if isinstance(chain, str) else chain.fileName
-        loaded = read_chain(path)
+        with damage(path):
+            loaded = read_chain(path)
         if path in self._files:
             self._chains[self._files.index(path)] = loaded
         else:

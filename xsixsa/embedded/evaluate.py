@@ -175,7 +175,7 @@ class Evaluator:
         out: dict[int, dict[str, np.ndarray]] = {}
         for grid in self._grids:
             least = 1 if all(isinstance(fold.matrix, np.ndarray) for fold in grid.folds) else SPARSE_ROWS
-            rows = int(np.clip(CHUNK // (grid.edges.size - 1), least, 512))
+            rows = min(max(CHUNK // (grid.edges.size - 1), least), 512)
             size = self._engine.models.of(grid.source)[0].nParameters
             table = tables[grid.source]
             for fold in grid.folds:

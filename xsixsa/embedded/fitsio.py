@@ -17,7 +17,7 @@ from astropy.io import fits
 
 from xsixsa.errors import DataError
 
-__all__ = ["Table", "exists", "open_tables"]
+__all__ = ["Table", "damage", "exists", "open_hdus", "open_tables"]
 
 # A spectrum or a response is megabytes; what unpacks to more than this is damaged or hostile.
 MAX_BYTES = 4 << 30
@@ -73,7 +73,7 @@ class Table:
 
     def _keyword(self, keyword: str, default):
         """Return a keyword's value; a card that cannot be parsed is damage too."""
-        with _damage(self.path):
+        with damage(self.path):
             return self._header.get(keyword, default)
 
     def number(self, keyword: str, default: float | None = None) -> float:
@@ -137,13 +137,13 @@ class Table:
         """Return a column as astropy gives it."""
         if not self.has(name):
             raise self.fail(f"column {name} is missing (there are {', '.join(self._columns) or 'none'})")
-        with _damage(self.path):
+        with damage(self.path):
             return np.asarray(self._hdu.data.field(self._columns[name.upper()]))
 
     def rows(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a column of vectors, fixed or variable, as (all values end to end float64, length of each row)."""
         values = self.raw(name)
-        with _damage(self.path):
+        with damage(self.path):
             if values.dtype.kind == "O":
                 parts = [np.atleast_1d(np.asarray(row, dtype=np.float64)).ravel() for row in values]
                 lengths = np.array([part.size for part in parts], dtype=np.int64)
@@ -156,7 +156,7 @@ class Table:
 
 
 @contextmanager
-def _damage(path: str) -> Iterator[None]:
+def damage(path: str) -> Iterator[None]:
     """Turn whatever a damaged file makes astropy raise into a `DataError`."""
     try:
         with warnings.catch_warnings():
@@ -165,7 +165,8 @@ def _damage(path: str) -> Iterator[None]:
     except DataError:
         raise
     except _DAMAGE as error:
-        raise DataError(f"{path}: cannot be read as FITS ({type(error).__name__}: {error})") from error
+        said = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as FITS ({type(error).__name__}: {said})") from error
 
 
 def _read(path: Path) -> bytes:
@@ -178,7 +179,7 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{str(path)!r}: cannot be read ({error})") from error
     if content[:2] != b"\x1f\x8b":
         return content
-    with _damage(str(path)), gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+    with damage(str(path)), gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
         content = packed.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise DataError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB")
@@ -217,19 +218,32 @@ def open_tables(path: str) -> list[Table]:
     DataError
         Missing, truncated or damaged file.
     """
+    hdus = open_hdus(path)
+    with damage(path):
+        return [Table(path, hdu) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+
+
+def open_hdus(path: str) -> fits.HDUList:
+    """Read a FITS file, plain or gzipped, whose tables are no larger than the file.
+
+    Raises
+    ------
+    DataError
+        Missing, truncated or damaged file.
+    """
     found = _find(path)
     if os.path.isdir(found):
         raise DataError(f"{path}: is a folder, not a FITS file")
     content = _read(found)
     if content[:6] != b"SIMPLE":
         raise DataError(f"{path}: is not a FITS file")
-    with _damage(path):
+    with damage(path):
         # Not closed: the tables read their columns later, from the bytes in memory.
         hdus = fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False)
-        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-        for hdu in tables:
-            _check_size(path, hdu, len(content))
-        return [Table(path, hdu) for hdu in tables]
+        for hdu in hdus:
+            if isinstance(hdu, fits.BinTableHDU):
+                _check_size(path, hdu, len(content))
+        return hdus
 
 
 def _check_size(path: str, hdu: fits.BinTableHDU, available: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from xsixsa.embedded.components.base import Component, ModelContext, ParameterSpec
+from xsixsa.embedded.fitsio import damage, open_hdus
 from xsixsa.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def table_parameter(path: Path, row: fits.FITS_record, unit: str) -> ParameterSp
     step = 0.01 * abs(value) if value else abs(delta)
     limits = [float(row[key]) for key in ("MINIMUM", "BOTTOM", "TOP", "MAXIMUM")]
     name = str(row["NAME"]).strip()
+    if not np.isfinite([value, delta, *limits]).all():
+        raise DataError(f"{path}: extension PARAMETERS holds a number that is not finite for parameter {name!r}")
     if not limits[0] <= limits[1] <= limits[2] <= limits[3]:
         raise DataError(f"{path}: MINIMUM <= BOTTOM <= TOP <= MAXIMUM does not hold for parameter {name!r}")
     return ParameterSpec(name, unit, value, -step if delta < 0 else step, *limits)
@@ -83,8 +86,8 @@ def extension(path: Path, hdus: fits.HDUList, name: str) -> fits.BinTableHDU:
 def table_edges(path: Path, hdu: fits.BinTableHDU) -> np.ndarray:
     """Read the bin edges, which must follow each other without gaps."""
     low, high = (np.asarray(hdu.data[key], dtype=float) for key in ("ENERG_LO", "ENERG_HI"))
-    if not np.all(high > low):
-        raise DataError(f"{path}: ENERG_HI is not above ENERG_LO everywhere in extension ENERGIES")
+    if not (np.all(high > low) and np.isfinite(high).all() and low[0] >= 0):
+        raise DataError(f"{path}: ENERG_LO and ENERG_HI in extension ENERGIES are not ascending energies")
     if not np.allclose(low[1:], high[:-1], rtol=1e-5, atol=0.0):
         raise DataError(f"{path}: the bins of extension ENERGIES have gaps or overlap")
     return np.append(low, high[-1])
@@ -96,7 +99,7 @@ def table_grid(path: Path, hdu: fits.BinTableHDU, count: int) -> tuple[list[np.n
     for row in hdu.data[:count]:
         values = np.atleast_1d(np.asarray(row["VALUE"], dtype=float))[: int(row["NUMBVALS"])]
         name = str(row["NAME"]).strip()
-        if len(values) < 1 or np.any(np.diff(values) <= 0):
+        if len(values) < 1 or not np.all(np.diff(values) > 0) or not np.isfinite(values).all():
             raise DataError(f"{path}: the values of parameter {name!r} do not increase (columns NUMBVALS, VALUE)")
         log = int(row["METHOD"]) == 1
         if log and values[0] <= 0:
@@ -126,7 +129,7 @@ def check_order(path: Path, wanted: np.ndarray, grid: list[np.ndarray], logarith
 
 @lru_cache(maxsize=16)
 def _read(path: Path, modified: int) -> TableFile:
-    with fits.open(path) as hdus:
+    with open_hdus(str(path)) as hdus:
         header = hdus[0].header
         if "ADDMODEL" not in header:
             raise DataError(f"{path}: keyword ADDMODEL is missing in the primary header; not an XSPEC table model")
@@ -152,6 +155,9 @@ def _read(path: Path, modified: int) -> TableFile:
                 raise DataError(
                     f"{path}: column {name} has {column.shape[-1]} bins, extension ENERGIES {len(edges) - 1}"
                 )
+            bad = np.flatnonzero(~np.isfinite(column).all(axis=1))
+            if bad.size:
+                raise DataError(f"{path}: column {name} of extension SPECTRA is not finite in row {bad[0] + 1}")
             values[k] = column
         units = (
             parameters.columns["UNITS"].array if "UNITS" in parameters.columns.names else [""] * len(parameters.data)
@@ -182,11 +188,11 @@ def read_table(path: str | Path) -> TableFile:
     """
     path = Path(path).expanduser()
     try:
-        return _read(path, path.stat().st_mtime_ns)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as problem:
-        raise DataError(f"{path}: cannot be read as an XSPEC table model ({problem})") from problem
+        modified = path.stat().st_mtime_ns
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path}: no such file ({problem})") from problem
+    with damage(str(path)):
+        return _read(path, modified)
 
 
 class TableModel(Component):
