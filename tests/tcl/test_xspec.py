@@ -275,7 +275,9 @@ def test_terminal_killed_child_and_background(xspec):
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             terminal.type("sixsa status")
-            if "chain loaded" in terminal.expect(r"(process \d+|chain loaded)", 30):
+            said = terminal.expect(r"(process \d+|chain loaded|ended early: .*)", 60)
+            assert "ended early" not in said, said
+            if "chain loaded" in said:
                 break
             time.sleep(3)
         else:
