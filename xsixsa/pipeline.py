@@ -312,7 +312,8 @@ class _Job:
         return {
             "ess": ess,
             "ess_wanted": self.options.ess,
-            "pareto_k": max(pareto_k(log_w), pareto_k(final)),
+            # np.max, unlike max, lets a NaN through, and a NaN is never below the limit.
+            "pareto_k": float(np.max([pareto_k(log_w), pareto_k(final)])),
             "log_evidence": evidence.value,
             "log_evidence_err": evidence.error,
             "log_evidence_pooled": pool.log_evidence,

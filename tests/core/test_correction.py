@@ -136,6 +136,11 @@ def test_pareto_k_of_pareto_weights(k):
     assert pareto_k(np.log(weights)) == pytest.approx(k, abs=0.12)
 
 
+def test_pareto_k_of_equal_weights_and_of_too_few():
+    assert pareto_k(np.zeros(1000)) == 0
+    assert pareto_k(np.zeros(10)) == np.inf
+
+
 def test_invalid_draws_have_no_weight():
     log_w = np.array([0.0, -np.inf, 0.0])
     assert effective_size(log_w) == pytest.approx(2)

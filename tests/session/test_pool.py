@@ -296,13 +296,21 @@ def test_nothing_is_left_behind():
     assert set(os.listdir("/proc/self/fd")) == descriptors
 
 
+def until_all_work(pool, workers):
+    """Evaluate until every worker has reported: on a busy machine one may finish alone what is asked of both."""
+    deadline = time.monotonic() + 60
+    while len(pool.pids) < workers + 1:
+        assert time.monotonic() < deadline, "a worker never reported"
+        pool.evaluate(draw(4))
+
+
 def test_interrupt_ends_the_pool_promptly():
     session = Session(FakeXspec(cost=0.01))
     pids = []
 
     def work():
         with session.pool(2) as pool:
-            pool.evaluate(draw(4))
+            until_all_work(pool, 2)
             pids.extend(pool.pids)
             threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
             pool.evaluate(draw(5000))
@@ -371,7 +379,9 @@ def test_memory_stays_flat():
     engine.AllModels.evaluateBatch = lambda keys, theta: ({1: {"": np.ones((len(theta), 50))}}, theta.sum(axis=1))
     theta = draw(20_000)
     with session.pool(2) as pool:
-        pool.evaluate(theta)
+        while len(pool.pids) < 3:
+            pool.evaluate(theta)
+        done = pool.n_evaluations
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         workers = [_resident(pid) for pid in pool.pids]
         for _ in range(4):
@@ -379,7 +389,7 @@ def test_memory_stays_flat():
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 24 * 1024
         after = [_resident(pid) for pid in pool.pids]
         assert max(b - a for a, b in zip(workers, after, strict=True)) < 4 * 1024
-        assert pool.n_evaluations == 100_000
+        assert pool.n_evaluations == done + 80_000
 
 
 def _resident(pid):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +51,13 @@ def pareto_k(log_weights: np.ndarray) -> float:
     finite = log_weights[np.isfinite(log_weights)]
     if len(finite) < 25:
         return float("inf")
-    # psislw takes log-likelihoods of left-out data, whose negative is the log weight.
-    return float(array_stats.psislw(finite.max() - finite)[1])
+    if np.ptp(finite) < 1e-9:
+        return 0.0  # equal weights have no tail to fit
+    # psislw takes log-likelihoods of left-out data, whose negative is the log weight. Where weights are degenerate it
+    # divides by zero on the way; the k that comes out, NaN included, is judged by the caller.
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(array_stats.psislw(finite.max() - finite)[1])
 
 
 def half_sample_shift(log_weights: np.ndarray) -> float:

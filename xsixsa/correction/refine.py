@@ -183,7 +183,7 @@ class Refinement:
             self.pool.add(self.final, draws)
             self.final_log_weights = np.concatenate([self.final_log_weights, self._weights(draws)])
             self._note("final draws", self.final, draws, self.pool)
-            if not last and pareto_k(self.final_log_weights) > _TAIL:
+            if not last and not pareto_k(self.final_log_weights) <= _TAIL:
                 return False
             n = self._lacking()
         return True
