@@ -8,6 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from tests.conftest import REPOSITORY, shared_path
+from xsixsa.diagnostics.compare import AGREEMENT
+
 pytest.importorskip("bxa", reason="BXA is not installed (pip install xsixsa[bxa])")
 
 SCRIPT = """
@@ -77,3 +80,47 @@ def test_bxa_runs_unmodified(loaded, tmp_path, number):
     )
     assert found["columns"] == [20, 2] and found["flux"][0] > 0
     assert found["models"] == [10, 1, found["bins"]] and found["chains"] == 1
+
+
+EXAMPLE = """
+import json, sys
+from pathlib import Path
+import matplotlib
+matplotlib.use("agg")
+sys.path.insert(0, "{examples}")
+import bxa_embedded
+import numpy as np
+
+found, ours, theirs, ess = bxa_embedded.main(Path("{folder}"), {live})
+summary = dict(
+    divergence=[m.divergence for m in found.marginals],
+    shift=[abs(m.mean - m.reference_mean) / m.reference_std for m in found.marginals],
+    width=[m.std / m.reference_std for m in found.marginals],
+    evidence=[ours.log_evidence, theirs["logz"]], error=theirs["logzerr"], ess=ess,
+    converged=ours.verdict.converged, engine=ours.engine["name"],
+)
+print("SUMMARY " + json.dumps(summary))
+"""
+LIVE = 400
+
+
+# minutes on a free core, many where cores are shared
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_bxa_and_xsixsa_give_one_posterior_of_the_pn_spectrum():
+    examples = REPOSITORY / "examples"
+    code = EXAMPLE.format(examples=examples, folder=shared_path("data", "xmm_NGC7793-ULX4"), live=LIVE)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=3500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("SUMMARY "))
+    found = json.loads(line.removeprefix("SUMMARY "))
+    assert found["engine"] == "embedded" and found["converged"]
+    # nested sampling has some 2 400 independent points at 400 live points: that noise adds to the 2e-3 of agreement
+    assert max(found["divergence"]) < AGREEMENT * (1 + 2400 / found["ess"])
+    assert max(found["shift"]) < 5 / np.sqrt(found["ess"])
+    assert found["width"] == pytest.approx([1.0] * 5, abs=5 / np.sqrt(2 * found["ess"]))
+    ours, theirs = found["evidence"]
+    # BXA 5.1 with the real XSPEC 12.9.1 on the same spectrum, model and prior: -65.04 +- 0.30
+    assert ours == pytest.approx(theirs, abs=3 * found["error"])
+    assert ours == pytest.approx(-65.04, abs=0.9)
