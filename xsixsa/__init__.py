@@ -20,12 +20,14 @@ _EXPORTS = {
     "Session": "xsixsa.session",
     "Uniform": "xsixsa.prior",
     "fit": "xsixsa.pipeline",
+    "fluxes": "xsixsa.fluxes",
     "load": "xsixsa.result",
 }
 
-__all__ = ["Gaussian", "LogUniform", "Prior", "Result", "Session", "Uniform", "__version__", "fit", "load"]
+__all__ = ["Gaussian", "LogUniform", "Prior", "Result", "Session", "Uniform", "__version__", "fit", "fluxes", "load"]
 
 if TYPE_CHECKING:
+    from xsixsa.fluxes import fluxes
     from xsixsa.pipeline import fit
     from xsixsa.prior import Gaussian, LogUniform, Prior, Uniform
     from xsixsa.result import Result, load

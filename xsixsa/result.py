@@ -206,6 +206,12 @@ class Result:
 
         return from_result(self, xspec, prior, **options)
 
+    def fluxes(self, xspec, energies: tuple[float, float], **options):
+        """Fluxes and luminosities of equal-weight samples; see :func:`xsixsa.fluxes`."""
+        from xsixsa.fluxes import fluxes
+
+        return fluxes(xspec, self, energies, **options)
+
     def plot_corner(self, path: str | os.PathLike | None = None, **options):
         """Corner plot; see :func:`xsixsa.plot.plot_corner`."""
         from xsixsa.plot import plot_corner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsixsa.session.evaluator import Evaluator
-from xsixsa.session.isolated import isolated
-from xsixsa.session.parameters import ModelPart
+from xsixsa.session.isolated import isolated, set_limits
+from xsixsa.session.parameters import Key, ModelPart
 from xsixsa.session.records import Parameter, Reason
 
 __all__ = ["Fluxes", "compute_fluxes"]
@@ -25,9 +25,9 @@ class Fluxes(NamedTuple):
     """Fluxes at n theta; NaN where the model could not be computed or theta is outside the hard limits."""
 
     energy: NDArray[np.float64]
-    """(n, k) erg/cm2/s."""
+    """(n, k) erg/cm2/s; luminosities in 1e44 erg/s."""
     photon: NDArray[np.float64]
-    """(n, k) photons/cm2/s."""
+    """(n, k) photons/cm2/s; for luminosities what the engine gives in photons."""
     labels: tuple[tuple[int, str], ...]
     """(spectrum number, source name) of the k columns."""
 
@@ -40,10 +40,18 @@ def compute_fluxes(
     theta: NDArray[np.float64],
     energies: tuple[float, float],
     seconds: float,
+    redshift: float | None = None,
+    widening: Mapping[Key, tuple[float, float]] | None = None,
 ) -> Fluxes:
-    """Fluxes at (n, d) theta in a copy of the session; see `Session.fluxes`."""
+    """Fluxes, or luminosities at a redshift, at (n, d) theta in a copy of the session; see `Session.fluxes`."""
+
+    def ask() -> dict[str, Any]:
+        if widening:
+            set_limits(xspec, parts, widening)
+        return _in_copy(xspec, parts, evaluator, theta[inside], energies, redshift)
+
     inside = np.all([(p.min <= t) & (t <= p.max) for p, t in zip(parameters, theta.T, strict=True)], axis=0)
-    answer = isolated(xspec, lambda: _in_copy(xspec, parts, evaluator, theta[inside], energies), seconds)
+    answer = isolated(xspec, ask, seconds)
     values = np.full((len(theta), len(answer["labels"]), 2), np.nan)
     for i, row in zip(np.flatnonzero(inside), answer["values"], strict=True):
         if row is not None:
@@ -57,6 +65,7 @@ def _in_copy(
     evaluator: Evaluator,
     theta: NDArray[np.float64],
     energies: tuple[float, float],
+    redshift: float | None,
 ) -> dict[str, Any]:
     """``{"labels": (k, 2), "values": (n, k, 2)}`` as lists; None in place of what failed."""
     feeds = _feeds(xspec, parts)
@@ -67,18 +76,28 @@ def _in_copy(
             if evaluator.row(row, None)[1] != Reason.OK:
                 rows.append(None)
                 continue
-            xspec.AllModels.calcFlux(f"{energies[0]!r} {energies[1]!r}")
+            if redshift is None or not orders:
+                xspec.AllModels.calcFlux(f"{energies[0]!r} {energies[1]!r}")
+            if not orders:
+                orders = {i: _order(_tuples(xspec.AllData(i).flux), m, i, energies) for i, m in feeds.items()}
+            if redshift is not None:
+                xspec.AllModels.calcLumin(f"{energies[0]!r} {energies[1]!r} {redshift!r}")
             answer = []
-            for number, models in feeds.items():
-                flux = np.array(xspec.AllData(number).flux, dtype=np.float64).reshape(-1, _PER_TUPLE)[:, [0, 3]]
-                order = orders.setdefault(number, _order(flux, models, number, energies))
-                answer += flux[order].tolist()
+            for number in feeds:
+                spectrum = xspec.AllData(number)
+                values = _tuples(spectrum.flux if redshift is None else spectrum.lumin)
+                answer += values[orders[number]].tolist()
         # whatever the engine raises costs this theta alone
         except Exception:
             answer = None
         rows.append(answer)
     labels = [[number, part.source] for number, models in feeds.items() for part in models]
     return {"labels": labels, "values": rows}
+
+
+def _tuples(values: Sequence[float]) -> NDArray:
+    """(sources, 2) value in erg and in photons, in XSPEC's order."""
+    return np.array(values, dtype=np.float64).reshape(-1, _PER_TUPLE)[:, [0, 3]]
 
 
 def _feeds(xspec: ModuleType, parts: Sequence[ModelPart]) -> dict[int, list[ModelPart]]:

@@ -352,6 +352,20 @@ class Session:
         WorkerError
             The engine died, or took too long.
         """
+        return self._fluxes(theta, energies, seconds)
+
+    def luminosities(
+        self, theta: ArrayLike, energies: tuple[float, float], redshift: float, seconds: float = 3600.0
+    ) -> Fluxes:
+        """Luminosities in an energy range of the source's frame at many theta (XSPEC's ``lumin``), in 1e44 erg/s.
+
+        The session's cosmology (``Xset.cosmo``) is used. Parameters and errors as for `fluxes`.
+        """
+        if not 0 < redshift < np.inf:
+            raise UsageError(f"redshift {redshift:g} must be positive")
+        return self._fluxes(theta, energies, seconds, float(redshift))
+
+    def _fluxes(self, theta: ArrayLike, energies: tuple[float, float], seconds: float, redshift=None) -> Fluxes:
         theta = np.atleast_2d(np.asarray(theta, dtype=np.float64))
         if theta.shape[1] != len(self.parameters):
             raise UsageError(f"theta has shape {theta.shape}, but there are {len(self.parameters)} free parameters")
@@ -359,7 +373,8 @@ class Session:
         if not 0 < low < high:
             raise UsageError(f"energies {low:g}-{high:g} keV are no range")
         self.check_unchanged()
-        return compute_fluxes(self._xspec, self._parts, self.parameters, self._evaluator(), theta, (low, high), seconds)
+        task = (self._xspec, self._parts, self.parameters, self._evaluator(), theta, (low, high), seconds)
+        return compute_fluxes(*task, redshift, self._widening)
 
     def set_parameters(self, theta: ArrayLike | Mapping[str, float]) -> None:
         """Set the session's free parameters, with one recalculation: this one does change the session.
