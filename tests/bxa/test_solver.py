@@ -3,9 +3,11 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,31 +18,37 @@ from xsixsa.chain import read_chain
 slow = pytest.mark.slow
 needs_bxa = pytest.mark.skipif(importlib.util.find_spec("ultranest") is None, reason="pip install 'xsixsa[bxa]'")
 
-LOAD = """
-import contextlib, json, sys, warnings
+EMBEDDED = "import xsixsa.embedded.xspec as xspec; sys.modules['xspec'] = xspec"
+LOAD = f"""
+import contextlib, json, sys
+{EMBEDDED}
 import numpy as np
-from xsixsa.embedded import install
-assert install()
-import xspec
 import xsixsa, xsixsa.bxa
+xspec.Xset.allowPrompting = False
 xspec.Xset.chatter = 0
 xspec.Xset.abund = "wilm"
 with contextlib.chdir(DEMO):
     xspec.Spectrum("demo.pha").ignore("**-0.3 10.0-**")
 xspec.Fit.statMethod = "cstat"
 m = xspec.Model("TBabs*powerlaw")
-PRIOR = {"nH": (0.0, 1.0), "PhoIndex": (0.5, 3.5), "norm": xsixsa.LogUniform(1e-5, 1e-2)}
-QUIET = {"show_status": False, "viz_callback": False}
+PRIOR = {{"nH": (0.0, 1.0), "PhoIndex": (0.5, 3.5), "norm": xsixsa.LogUniform(1e-5, 1e-2)}}
+QUIET = {{"show_status": False, "viz_callback": False}}
 """
 
 
-def python(code, demo, tmp_path, fails=False):
+def python(code, demo, tmp_path, fails=False, load=LOAD):
     """What `code` prints last, as JSON; or what it says on standard error when it `fails`."""
     script = tmp_path / "script.py"
-    script.write_text(f"DEMO = {str(demo)!r}\n{LOAD}\n{textwrap.dedent(code)}")
+    script.write_text(f"DEMO = {str(demo)!r}\n{load}\n{textwrap.dedent(code)}")
     environment = os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment
+        [sys.executable, script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment,
+        stdin=subprocess.DEVNULL,
     )
     if fails:
         assert done.returncode != 0
@@ -196,3 +204,40 @@ def test_a_bxa_script_changes_one_line(demo_folder, tmp_path):
     assert (tmp_path / "run" / "bxa" / "comparison.png").exists()
     run = read_run(tmp_path / "run" / "bxa")
     assert run.names == ["nH", "PhoIndex", "norm"]
+
+
+@slow
+@needs_bxa
+def test_the_example_runs(tmp_path):
+    example = Path(__file__).resolve().parents[2] / "examples" / "bxa_truncated.py"
+    done = subprocess.run(
+        [sys.executable, example, tmp_path, "--live", "80", "--whole"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = re.findall(r"log-evidence (-?[0-9.]+) \+- ([0-9.]+)", done.stdout)
+    (value, error), (expected, expected_error) = (map(float, pair) for pair in said)
+    assert abs(value - expected) < 3 * np.hypot(error, expected_error)
+
+
+@slow
+@needs_bxa
+@pytest.mark.xspec
+def test_real_xspec(demo_folder, tmp_path):
+    """BXA on PyXspec, and the prompt's `error` from the chain that is left."""
+    code = """
+        t = xsixsa.bxa.truncate(xspec, PRIOR, seed=1, workers=1)
+        o = xsixsa.bxa.run_bxa(t, "out", live_points=60, seed=2, run_kwargs=QUIET)
+        xspec.AllChains.clear()
+        xspec.AllChains += "out/posterior.fits"
+        xspec.Fit.error("1-3")
+        print()
+        print(json.dumps([o.evidence.edges.passed, o.n_evaluations, list(m.powerlaw.PhoIndex.error[:2])]))
+    """
+    passed, n, (low, high) = python(code, demo_folder, tmp_path, load=LOAD.replace(EMBEDDED, "import xspec"))
+    assert passed
+    assert n < 10_000
+    assert 1.0 < low < high < 3.0
