@@ -10,13 +10,14 @@ DEMO_OUT ?= $(shell out=demo-run; n=1; while [ -e $$out ]; do n=$$((n+1)); out=d
 # One thread per process: the tests start workers, and their results must not depend on the machine.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow lint format docs clean
 
 help:
 	@echo "make demo       simulate an observation, infer its posterior, compare with the truth (writes demo-run/)"
 	@echo "make test       lint and every test not marked slow"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff check and ruff format --check"
+	@echo "make docs       the documentation as a site in site/; warnings are errors"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -39,9 +40,13 @@ test: lint
 test-slow: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m slow
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis

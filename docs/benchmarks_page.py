@@ -1,0 +1,115 @@
+"""The page of benchmarks from ``benchmarks/results/*.json``: tables of what was measured, nothing by hand.
+
+python docs/benchmarks_page.py > benchmarks.md
+"""
+
+import json
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+INTRODUCTION = """\
+# Benchmarks
+
+This page is made from the files in `benchmarks/results/` whenever the site is built. Each was left by the command above
+its table; `benchmarks/README.md` says what is compared and how to measure it again. Misses are shown as they are.
+"""
+
+
+def number(value, digits=3):
+    """A number for a table."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def table(head, rows):
+    """A table in Markdown; bars inside cells would end them."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def versions(made):
+    """Versions in a line."""
+    return ", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())
+
+
+def agreement(made, reference):
+    """Our runs beside UltraNest's on the same likelihood and prior."""
+    rows = []
+    for run in made["runs"]:
+        worst = max(run["divergence"].values())
+        evidence = f"{run['log_evidence']:.3f} ± {run['log_evidence_err']:.3f}"
+        numbers = [number(run[k]) for k in ("evaluations", "seconds", "ess", "efficiency", "pareto_k")]
+        rows.append([run["seed"], *numbers, evidence, f"{worst:.1e}", "; ".join(run["missed"]) or run["verdict"]])
+    head = ["seed", "evaluations", "seconds", "ESS", "efficiency", "Pareto k", "log-evidence", "largest divergence"]
+    theirs = made["reference"]
+    text = f"## {reference.get('title', made['case'])}\n\n`{made['command']}`\n\n"
+    text += (
+        f"Engine {made['engine']['name']} {made['engine']['version']}; {made['workers']} workers; {versions(made)}.\n\n"
+    )
+    text += table([*head, "missed bounds, or verdict"], rows)
+    text += f"\nReference: UltraNest, log-evidence {theirs['log_evidence']:.3f} ± {theirs['log_evidence_err']:.3f}"
+    if "evaluations" in reference:
+        text += f", {number(reference['evaluations'])} evaluations, {number(reference['live_points'])} live points"
+        text += f", {number(reference['seconds'])} s with {reference['workers']} processes"
+    floor = max(f for f in theirs["floor"])
+    text += f" (`{theirs['command']}`). The divergence between two halves of the reference is up to {floor:.1e}.\n"
+    text += "\nDivergences are Jensen-Shannon, in nat, the largest of all marginals; below 2e-3 is agreement. "
+    return text + "Seconds depend on what else the machine was doing.\n"
+
+
+def engine(made):
+    """Speed and memory of the embedded engine."""
+    rows = [
+        [m["case"], m["bins"], m["parameters"], number(m["per_s"]), number(m.get("per_s_two_free_cores"))]
+        + [number(m.get("xspec_one_core_per_s")), number(m.get("memory_at_most_gib"))]
+        for m in made["measured"]
+    ]
+    head = ["case", "bins", "parameters", "evaluations/s, as measured", "per second of two processors"]
+    head += ["the real XSPEC, one core", "GiB at most"]
+    load = number(made["load_average"])
+    text = f"## The embedded engine\n\n{made['workers']} workers, load average {load} while it was measured.\n\n"
+    return text + table(head, rows)
+
+
+def wstat(made):
+    """Calibration of W-stat against the counts of a background bin."""
+    rows = []
+    for level in made["levels"]:
+        inside = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in level["inside_90"].items())
+        low = ", ".join(f"{name} {p:.1e}" for name, p in level["p"].items())
+        numbers = [number(level[k]) for k in ("counts_per_bin", "empty", "scale", "grouping")]
+        rows.append([*numbers, inside, low, "yes" if level["calibrated"] else "**no**"])
+    head = ["background counts per bin", "share of empty bins", "scale", "grouping", "truth inside the 90 % interval"]
+    text = f"## W-stat and empty background bins\n\n{made['spectra']} simulated spectra in each row.\n\n"
+    return text + table([*head, "p of uniform ranks", "calibrated"], rows)
+
+
+def page(folder=RESULTS):
+    """The page as Markdown.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the results lie.
+
+    Returns
+    -------
+    str
+    """
+    made = {path.stem: json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))}
+    parts = [INTRODUCTION]
+    for name, result in made.items():
+        if name.startswith("agreement_"):
+            parts.append(agreement(result, made.get(name.replace("agreement_", "reference_"), {})))
+    if "engine" in made:
+        parts.append(engine(made["engine"]))
+    if "calibration_wstat" in made:
+        parts.append(wstat(made["calibration_wstat"]))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
