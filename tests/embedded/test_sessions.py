@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -162,3 +163,17 @@ def test_a_pool_of_one_and_of_two_give_the_same(loaded):
             found.append(pool.evaluate(theta))
     np.testing.assert_array_equal(found[0].statistic, found[1].statistic)
     np.testing.assert_array_equal(found[0].expected, found[1].expected)
+
+
+def test_the_code_of_the_document_runs(xspec, number, monkeypatch, capsys):
+    text = (REPOSITORY / "docs" / "embedded.md").read_text()
+    session, install, batch = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = {"theta": np.array([[0.1, 1.7], [0.2, 2.0]])}
+    xspec.Fit.renorm("prefit")
+    exec(session.replace("source.pha", f"variant{number['background']}.pha"), names)
+    assert capsys.readouterr().out.count("FFFFFFFFF") == 1
+    exec(batch, names)
+    assert names["folded"][1][""].shape == (2, len(xspec.AllData(1).noticed))
+    monkeypatch.setitem(sys.modules, "xspec", xspec)
+    exec(install, names)
+    assert names["xspec"] is xspec
