@@ -42,15 +42,17 @@ def agreement(made, reference):
         worst = max(run["divergence"].values())
         evidence = f"{run['log_evidence']:.3f} ± {run['log_evidence_err']:.3f}"
         numbers = [number(run[k]) for k in ("evaluations", "seconds", "ess", "efficiency", "pareto_k")]
-        rows.append([run["seed"], *numbers, evidence, f"{worst:.1e}", "; ".join(run["missed"]) or run["verdict"]])
+        rows.append([run["seed"], *numbers, evidence, f"{worst:.1e}", run["verdict"].split(":")[0]])
     head = ["seed", "evaluations", "seconds", "ESS", "efficiency", "Pareto k", "log-evidence", "largest divergence"]
     theirs = made["reference"]
     text = f"## {reference.get('title', made['case'])}\n\n`{made['command']}`\n\n"
     text += (
         f"Engine {made['engine']['name']} {made['engine']['version']}; {made['workers']} workers; {versions(made)}.\n\n"
     )
-    text += table([*head, "missed bounds, or verdict"], rows)
-    text += f"\nReference: UltraNest, log-evidence {theirs['log_evidence']:.3f} ± {theirs['log_evidence_err']:.3f}"
+    text += table([*head, "verdict"], rows)
+    missed = [f"- Seed {run['seed']} missed a bound: {miss}\n" for run in made["runs"] for miss in run["missed"]]
+    text += "\n" + ("".join(missed) + "\n" if missed else "No bound was missed.\n\n")
+    text += f"Reference: UltraNest, log-evidence {theirs['log_evidence']:.3f} ± {theirs['log_evidence_err']:.3f}"
     if "evaluations" in reference:
         text += f", {number(reference['evaluations'])} evaluations, {number(reference['live_points'])} live points"
         text += f", {number(reference['seconds'])} s with {reference['workers']} processes"

@@ -15,11 +15,11 @@ BOXES = (
     ("session", "XSPEC or embedded", 10, 40, "#f1f3f5"),
     ("prior", "yours, never guessed", 175, 40, "#f1f3f5"),
     ("simulate", "expected counts and C", 340, 40, NET),
-    ("summarise", "denoising auto-encoder", 505, 40, NET),
+    ("summarise", "auto-encoder", 505, 40, NET),
     ("infer", "neural posterior", 670, 40, NET),
     ("look again", "from the prior alone", 340, 220, EXACT),
-    ("correct", "exact likelihood, all draws", 505, 220, EXACT),
-    ("result", "weights, evidence, verdict", 670, 220, EXACT),
+    ("correct", "by exact likelihood", 505, 220, EXACT),
+    ("result", "weights and evidence", 670, 220, EXACT),
     ("hand over", "chain, report, BXA", 835, 220, "#f1f3f5"),
 )
 BOX = (145, 62)
@@ -38,7 +38,9 @@ def box(name, text, x, y, fill):
 def arrow(path, label="", x=0, y=0):
     """A line with a head, and a label beside it."""
     line = f'<path d="{path}" fill="none" stroke="{INK}" stroke-width="1.5" marker-end="url(#head)"/>'
-    return line + (f'<text x="{x}" y="{y}" font-size="12" fill="{SOFT}">{escape(label)}</text>' if label else "")
+    # a white rim keeps letters apart from lines that they cross
+    rim = 'paint-order="stroke" stroke="#ffffff" stroke-width="5"'
+    return line + (f'<text x="{x}" y="{y}" font-size="13" fill="{SOFT}" {rim}>{escape(label)}</text>' if label else "")
 
 
 def draw():
@@ -47,9 +49,9 @@ def draw():
     arrows = [arrow(f"M{x + w} {y + h / 2} h18") for _, _, x, y, _ in BOXES if x + w < 670 and y == 40]
     arrows += [arrow(f"M{x + w} {y + h / 2} h18") for _, _, x, y, _ in BOXES if x < 800 and y == 220]
     arrows += [
-        arrow("M742 40 C742 5 412 5 412 38", "next round: the prior truncated to the posterior", 577, 30),
-        arrow("M742 102 C742 170 590 150 578 218", "neural posterior as first proposal", 720, 172),
-        arrow("M412 102 C412 160 540 150 560 218", "every draw of every round, with its C", 420, 172),
+        arrow("M742 40 C742 5 412 5 412 38", "next round: the prior truncated to the posterior", 577, 18),
+        arrow("M742 102 C742 170 590 150 578 218", "the first proposal", 735, 165),
+        arrow("M412 102 C412 160 540 150 560 218", "every draw of every round, with its C", 405, 165),
         arrow("M247 102 C247 251 300 251 338 251"),
         arrow("M610 282 C610 325 546 325 546 284", "refit the proposal, draw again", 578, 326),
     ]

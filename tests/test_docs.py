@@ -31,7 +31,7 @@ def commands():
 @pytest.mark.parametrize("line", commands())
 def test_command_lines_are_understood(line):
     words = shlex.split(line.replace("--prior ...", "--prior nH=uniform:0:1"), comments=True)
-    assert build_parser().parse_args(words[1:]).command in ("demo", "fit", "show", "bxa", "install_tcl")
+    assert build_parser().parse_args(words[1:]).command in ("demo", "fit", "show", "report", "bxa", "install_tcl")
 
 
 def test_there_are_command_lines_to_check():
@@ -41,7 +41,8 @@ def test_there_are_command_lines_to_check():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-        if not target.startswith("http"):
+        # the page of benchmarks is made when the site is built
+        if not target.startswith("http") and target != "benchmarks.md":
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
