@@ -21,7 +21,7 @@ def number(value, digits=3):
     """A number for a table."""
     if value is None:
         return "-"
-    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}") if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def table(head, rows):

@@ -49,9 +49,9 @@ def draw():
     arrows = [arrow(f"M{x + w} {y + h / 2} h18") for _, _, x, y, _ in BOXES if x + w < 670 and y == 40]
     arrows += [arrow(f"M{x + w} {y + h / 2} h18") for _, _, x, y, _ in BOXES if x < 800 and y == 220]
     arrows += [
-        arrow("M742 40 C742 5 412 5 412 38", "next round: the prior truncated to the posterior", 577, 18),
-        arrow("M742 102 C742 170 590 150 578 218", "the first proposal", 735, 165),
-        arrow("M412 102 C412 160 540 150 560 218", "every draw of every round, with its C", 405, 165),
+        arrow("M742 40 C742 5 412 5 412 38", "next round, on a truncated prior", 577, 32),
+        arrow("M742 102 C742 170 590 150 578 218", "first proposal", 765, 175),
+        arrow("M412 102 C412 160 540 150 560 218", "every draw, with its C", 385, 175),
         arrow("M247 102 C247 251 300 251 338 251"),
         arrow("M610 282 C610 325 546 325 546 284", "refit the proposal, draw again", 578, 326),
     ]

@@ -38,3 +38,8 @@ def on_files(files, config):
 def on_page_markdown(markdown, **_):
     """Links to files of the repository that are no documents: the site names them, since it does not hold them."""
     return re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)", r"\1 (`\2` in the repository)", markdown)
+
+
+def on_page_content(html, **_):
+    """Roles of numpydoc docstrings (:class:, :func:, :meth:) mean nothing in Markdown: only the name is kept."""
+    return re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]+)</code>", r"<code>\1</code>", html)
