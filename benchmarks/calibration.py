@@ -27,6 +27,7 @@ import xsixsa
 from xsixsa import LogUniform, Prior, Session
 from xsixsa.demo import ogip
 from xsixsa.demo.instrument import Instrument, ccd
+from xsixsa.diagnostics.likelihood import MAX_EMPTY_BACKGROUND
 from xsixsa.embedded.statistics import Observed, wstat
 from xsixsa.inference.flow import FlowOptions
 from xsixsa.options import Options
@@ -48,7 +49,7 @@ CHEAP = Options(
     refit=FlowOptions(transforms=1, hidden=12, batch=2048, epochs=8, patience=8, learning_rate=1e-2),
 )
 """A few seconds a fit: three parameters and one mode need no network."""
-LEVELS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+LEVELS = (0.1, 0.3, 0.5, 0.7, 1.0, 3.0, 10.0)
 BACKGROUND_SCALES = (1.0, 5.0)
 _REBIN = 16
 _GRID = 48
@@ -281,6 +282,13 @@ def main() -> int:
     missed = []
     if args.wstat:
         found = levels(args.spectra, args.seed)
+        # where ranks are not uniform the verdict has to be "not trustworthy"
+        bound = 0.01 / sum(len(level.p) for level in found)
+        missed += [
+            f"W-stat with {level.counts_per_bin:.2f} background counts per bin is not calibrated, and trusted"
+            for level in found
+            if min(level.p.values()) < bound and level.empty <= MAX_EMPTY_BACKGROUND
+        ]
         rows = [vars(level) | {"calibrated": level.calibrated} for level in found]
         write_json(RESULTS / "calibration_wstat.json", {"spectra": args.spectra, "levels": rows, **versions("numpy")})
     if fits:
