@@ -44,6 +44,9 @@ class Xspec:
         self.installation = plan(home, sys.executable)
         install_tcl(self.installation)
         self.environment = {**os.environ, "HOME": str(home), "TERM": "xterm", "PGPLOT_TYPE": "/null"}
+        self.scratch = folder.parent / "scratch"
+        self.scratch.mkdir()
+        self.environment["TMPDIR"] = str(self.scratch)
         # plot looks here for help, and some installations forget to say where it is
         self.environment.setdefault("LHEA_HELP", os.path.join(os.environ.get("HEADAS", "/"), "help"))
 
@@ -210,6 +213,8 @@ def test_hostile_names(xspec, name):
     assert "chain loaded" in out
     assert "Errors calculated from chains" in after(out, "chain loaded")
     assert sorted(p.name for p in work.iterdir()) == sorted([*FILES, inner.name, "run " + name])
+    # only the link stays by which XSPEC knows the chain
+    assert [[p.name for p in folder.iterdir()] for folder in xspec.scratch.glob("sixsa.*")] == [["chain.fits"]]
 
 
 def test_bxa_beside_a_run(xspec):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -95,6 +96,7 @@ def _carry_out(hand_over: HandOver, speaker: Speaker) -> bool:
             return run_beside(xspec, session, hand_over, out, speaker)
         return _run(session, hand_over, out, speaker)
     finally:
+        shutil.rmtree(hand_over.links, ignore_errors=True)
         # a folder that holds nothing would only stand in the way of the next try
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()

@@ -102,6 +102,11 @@ class HandOver:
         return tuple(p for p in self.parameters if p.state == "free")
 
     @property
+    def links(self) -> Path:
+        """Folder for links to files with names that XSPEC would misread, as long as the session is restored."""
+        return self.path.with_name("links")
+
+    @property
     def background(self) -> bool:
         """Whether nobody follows the run."""
         return "bg" in self.options

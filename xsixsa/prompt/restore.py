@@ -50,7 +50,7 @@ def restore_session(hand_over: HandOver) -> tuple[ModuleType, Session]:
     xspec.Xset.chatter = 0
     _repeat(xspec, hand_over, ("lmod", "mdefine"))
     with engine_says(SessionError, "the saved session cannot be restored"):
-        restore_saved(xspec, hand_over.saved, hand_over.folder, hand_over.path.with_name("links"))
+        restore_saved(xspec, hand_over.saved, hand_over.folder, hand_over.links)
     _repeat(xspec, hand_over, ("energies",))
     _check_data(xspec, hand_over)
     session = Session(xspec)
