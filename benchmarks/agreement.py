@@ -45,6 +45,7 @@ class Run:
     seconds: float
     ess: float
     pareto_k: float
+    largest_weight: float
     efficiency: float
     log_evidence: float
     log_evidence_err: float
@@ -88,6 +89,9 @@ def run_ours(case: Case, session: Session, prior: Prior, reference: Reference, s
             session, case.prior, ess=ESS, seed=seed, workers=args.workers, delay=args.delay, progress=False
         )
         seconds = time.perf_counter() - start
+    used = [[p["name"], p["prior"]] for p in result.parameters]
+    if used != reference.about["prior"]:
+        raise SystemExit(f"the run took other priors than the reference: {used}")
     w = result.weights
     ess = float(w.sum() ** 2 / (w @ w))
     rng = np.random.default_rng([seed, 2024])
@@ -101,6 +105,7 @@ def run_ours(case: Case, session: Session, prior: Prior, reference: Reference, s
         seconds,
         ess,
         float(result.pareto_k),
+        float(w.max() * len(w)),
         float(result.efficiency),
         float(result.log_evidence),
         float(result.log_evidence_err),
@@ -184,7 +189,10 @@ def show(run: Run, reference: Reference) -> None:
         f"log-evidence      {evidence:22s}{about['log_evidence']:.3f} +- {about['log_evidence_err']:.3f}"
         f"   ({run.evidence_sigma:+.1f} sigma; ours pooled {run.log_evidence_pooled:.3f})"
     )
-    print(f"Pareto k {run.pareto_k:.2f}, efficiency {run.efficiency:.2f}, {run.verdict}")
+    print(
+        f"Pareto k {run.pareto_k:.2f}, largest weight {run.largest_weight:.0f} times the mean, "
+        f"efficiency {run.efficiency:.2f}, {run.verdict}"
+    )
     print(run.comparison.table(("ours", "UltraNest")))
     if run.arbiter_sigma:
         a = run.arbiter_sigma
@@ -225,7 +233,7 @@ def measure_time(session: Session, prior: Prior, runs: list[Run], args) -> dict:
 
 def spread(runs: list[Run]) -> dict:
     """What seeds do: lowest, median, highest of every number, and whether quoted errors of evidence are true."""
-    columns = ("evaluations", "seconds", "ess", "pareto_k", "efficiency", "log_evidence")
+    columns = ("evaluations", "seconds", "ess", "pareto_k", "largest_weight", "efficiency", "log_evidence")
     found = {c: [float(f([getattr(r, c) for r in runs])) for f in (np.min, np.median, np.max)] for c in columns}
     largest = [r.comparison.largest for r in runs]
     found["largest_divergence"] = [float(f(largest)) for f in (np.min, np.median, np.max)]

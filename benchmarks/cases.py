@@ -82,7 +82,9 @@ def _nicer(spectrum_file: str, arf: str) -> Callable[[Any], None]:
     def commands(xspec) -> None:
         xspec.Xset.abund = "wilm"
         # The response named in the header is not public; the reconstructed one stands in for it.
-        spectrum = xspec.Spectrum(spectrum_file, respFile="nicer_RECONSTRUCTED.rmf", arfFile=arf)
+        spectrum = xspec.Spectrum(spectrum_file)
+        spectrum.response = "nicer_RECONSTRUCTED.rmf"
+        spectrum.response.arf = arf
         xspec.AllData.ignore("bad")
         spectrum.ignore("**-0.3 10.0-**")
         xspec.Fit.statMethod = "cstat"
@@ -93,8 +95,9 @@ def _nicer(spectrum_file: str, arf: str) -> Callable[[Any], None]:
 
 def _xifu(xspec) -> None:
     xspec.Xset.abund = "wilm"
-    rmf, arf = "athena_xifu_4eV_gaussian_REBUILT.rmf", "athena_xifu_13_rows_no_filter.arf"
-    spectrum = xspec.Spectrum("spectrum_opt.pha", respFile=rmf, arfFile=arf)
+    spectrum = xspec.Spectrum("spectrum_opt.pha")
+    spectrum.response = "athena_xifu_4eV_gaussian_REBUILT.rmf"
+    spectrum.response.arf = "athena_xifu_13_rows_no_filter.arf"
     spectrum.ignore("**-0.3 12.0-**")
     xspec.Fit.statMethod = "cstat"
     model = xspec.Model("TBabs(compTT+powerlaw)")
