@@ -2,8 +2,8 @@
 
     python examples/bxa_truncated.py [FOLDER] [--live 400] [--whole]
 
-Simulates an observation into FOLDER (by default a temporary one), truncates the prior, and runs BXA; with --whole also on
-the whole prior, for comparison. Runs on PyXspec where that can be imported, else on the embedded engine.
+Simulates an observation into FOLDER (by default a temporary one), truncates the prior, and runs BXA; with --whole also
+on the whole prior, for comparison. Runs on PyXspec where that can be imported, else on the embedded engine.
 """
 
 import argparse
