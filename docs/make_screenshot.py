@@ -1,9 +1,14 @@
-"""A picture of a run's report: writes docs/figures/report.png through a headless Chromium.
+"""Pictures for the documents, through a headless Chromium.
 
 xsixsa demo --out demo-run
-python docs/make_screenshot.py demo-run/run
+python docs/make_screenshot.py report demo-run/run      # docs/figures/report.png
+
+xspec - session.xcm > said.txt                          # examples/prompt_session.xcm says how
+python docs/make_screenshot.py prompt said.txt          # docs/figures/prompt.png
 """
 
+import html
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -16,17 +21,38 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 from report.browser import browser, missing  # noqa: E402
 
+PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>XSPEC</title>
+<style>body{{margin:0;background:#10151c;color:#e6e9ee}}pre{{padding:1rem;font:14px/1.35 monospace}}</style>
+<pre>{}</pre></html>"""
 
-def main(run):
-    """Write the report beside nothing of the user's, and take its first page."""
+
+def report_page(run, folder):
+    """The report of a run; width and height of the picture."""
+    return write_report(xsixsa.load(run), folder / "report.html"), (1150, 1150)
+
+
+def prompt_page(said, folder):
+    """What XSPEC said, from the first prior on, as it stands on a terminal: without its echo's blank lines."""
+    text = Path(said).read_text(errors="replace")
+    text = text[text.index("XSPEC12>sixsa prior") :]
+    text = re.sub(r"!?XSPEC12>(.*?);?\n", r"XSPEC12>\1\n", text.split("!XSPEC12>exit")[0])
+    lines = [line.split("\r")[-1] for line in re.sub(r"\n\n(?=XSPEC12>sixsa prior)", "\n", text).split("\n")]
+    page = folder / "prompt.html"
+    page.write_text(PAGE.format(html.escape("\n".join(lines).rstrip())))
+    return page, (1060, 19 * len(lines) + 10)
+
+
+def main(kind, source):
+    """Make one picture."""
     if missing():
         sys.exit(missing())
-    with tempfile.TemporaryDirectory() as folder:
-        page = write_report(xsixsa.load(run), Path(folder, "report.html"))
-        with browser(Path(folder, "profile"), 900, 1150) as tab:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        page, size = {"report": report_page, "prompt": prompt_page}[kind](source, folder)
+        with browser(folder / "profile", *size) as tab:
             tab.open(page)
-            tab.picture(HERE / "figures" / "report.png")
+            tab.picture(HERE / "figures" / f"{kind}.png")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
