@@ -73,6 +73,8 @@ class Cell:
         self.high = np.clip(np.asarray(high, float).reshape(shape), -EDGE, EDGE)
         self._bent = bool(np.ptp(self.low, axis=0).any() or np.ptp(self.high, axis=0).any())
         if self._bent:
+            self._steps = np.maximum(np.diff(self.knots), 1e-300)
+            self._rise_low, self._rise_high = np.diff(self.low, axis=0), np.diff(self.high, axis=0)
             self._tabulate()
         else:
             self.log_mass = float(_log_interval(self.knots[0], self.knots[-1]))
@@ -99,8 +101,9 @@ class Cell:
         """Bounds of the other axes, both of shape (n, d - 1), at n positions on the spine."""
         if not self._bent:
             return self.low[:1], self.high[:1]
-        low = np.stack([np.interp(spine, self.knots, c) for c in self.low.T], axis=1)
-        return low, np.stack([np.interp(spine, self.knots, c) for c in self.high.T], axis=1)
+        i = np.clip(np.searchsorted(self.knots, spine, side="right") - 1, 0, len(self.knots) - 2)
+        t = np.clip((spine - self.knots[i]) / self._steps[i], 0.0, 1.0)[:, None]
+        return self.low[i] + t * self._rise_low[i], self.high[i] + t * self._rise_high[i]
 
     def _log_density(self, spine: np.ndarray) -> np.ndarray:
         """Log of the prior mass of the cell for each unit of length of its spine."""
@@ -232,7 +235,9 @@ class Region:
 
         Uniform points of the cube become draws of the restricted prior.
         """
-        v = np.array(v, float)
+        v = np.asarray(v, float)
+        if len(self.cells) == 1:
+            return self.cells[0].from_cube(v)
         which = self._which(v)
         z = np.empty_like(v)
         for i, cell in enumerate(self.cells):
