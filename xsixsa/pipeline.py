@@ -171,7 +171,8 @@ def run(
             options.max_evaluations - _PREDICTIVE_DRAWS - 1,
             reporter.tick,
         )
-        job = _Job(session, prior, options, problem, Simulator(session.observations), seed, session_text)
+        simulator = Simulator(session.observations)
+        job = _Job(session, prior, options, problem, simulator, seed, session_text, pool.describe_failures)
         try:
             job.work()
             result = job.result()
@@ -211,9 +212,10 @@ def _announce(reporter: Reporter, session: Session, prior: Prior, seed: int, wor
 class _Job:
     """One run: the stages in order, and the result from whatever they left."""
 
-    def __init__(self, session, prior, options, problem, simulator, seed, session_text):
+    def __init__(self, session, prior, options, problem, simulator, seed, session_text, describe_failures):
         self.session, self.prior, self.options, self.problem = session, prior, options, problem
         self.simulator, self.seed, self._session_text = simulator, seed, session_text
+        self._describe_failures = describe_failures
         self.pool = Pool(prior.dim)
         self.rounds = Rounds(problem, simulator, options, self.pool)
         self.refinement = Refinement(problem, self.pool, simulator, options)
@@ -333,7 +335,10 @@ class _Job:
         found = [*self.session.warnings, *self.prior.notes]
         if self.problem.failures:
             total = sum(self.problem.failures.values())
-            found.append(f"{total} of {self.problem.n_evaluations} evaluations had no valid statistic (weight 0)")
+            where = self._describe_failures()
+            found.append(
+                f"{total} of {self.problem.n_evaluations} evaluations had no valid statistic (weight 0): {where}"
+            )
         cube = self.prior.cdf(self.prior.from_normal(z))
         return found + edge_warnings(self.prior, cube, weights)
 
