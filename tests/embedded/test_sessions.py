@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM
+from scipy.stats import chi2
 
 from tests.conftest import REPOSITORY, shared_path
 from tests.embedded.ogip import write_rmf
 from xsixsa.chain import write_chain
-from xsixsa.errors import UsageError
+from xsixsa.errors import ModelError, UsageError
 
 COMPONENTS = """
     powerlaw zpowerlw bknpower cutoffpl bbody bbodyrad zbbody diskbb bremss gaussian zgauss lorentz compTT logpar
@@ -177,3 +178,18 @@ def test_the_code_of_the_document_runs(xspec, number, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "xspec", xspec)
     exec(install, names)
     assert names["xspec"] is xspec
+
+
+def test_what_is_not_there_says_whose_it_is(loaded):
+    xspec, _, model = loaded
+    for thing, name in ((xspec.Fit, "steppar"), (xspec.AllModels, "eqwidth"), (model, "x")):
+        assert not hasattr(thing, name)
+        with pytest.raises(AttributeError, match=f"embedded engine has no '{name}'"):
+            getattr(thing, name)
+    with pytest.raises(ModelError, match="chain"):
+        xspec.AllModels.calcFlux("0.5 2.0 err")
+
+
+def test_null_hypothesis(loaded):
+    xspec, _, _ = loaded
+    assert xspec.Fit.nullhyp == pytest.approx(1.0 - chi2.cdf(xspec.Fit.testStatistic, xspec.Fit.dof), abs=1e-12)

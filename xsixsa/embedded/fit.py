@@ -237,6 +237,13 @@ class FitManager(Restricted):
         return total
 
     @property
+    def nullhyp(self) -> float:
+        """Probability that chi-squared of a true model exceeds `testStatistic`, with `dof` degrees of freedom."""
+        from scipy.stats import chi2
+
+        return float(chi2.sf(self.testStatistic, max(self.dof, 1)))
+
+    @property
     def dof(self) -> int:
         """Noticed bins minus free parameters."""
         if not self._engine.evaluator.spectra_in_use:

@@ -29,3 +29,7 @@ class Restricted:
         if not known and self.__dict__.get("_sealed") and not Restricted.allow_new[0]:
             raise UsageError(f"{type(self).__name__} has no attribute {name!r}; is it misspelt?")
         object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str):
+        """Reached for what is not there: say that it may be XSPEC's and not this engine's."""
+        raise AttributeError(f"{type(self).__name__} of the embedded engine has no {name!r}", name=name, obj=self)

@@ -139,7 +139,7 @@ class XspecSettings(Restricted):
 
     @property
     def seed(self) -> int | None:
-        """Seed of the engine's random numbers (``AllModels.simpars``), set only in PyXspec."""
+        """Seed of the engine's random numbers (``Chain``); XSPEC only lets it be set."""
         return self._seed
 
     @seed.setter
