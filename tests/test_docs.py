@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from xsixsa.cli import commands as commands_of_the_program
 from xsixsa.cli.parser import build_parser
 from xsixsa.demo import make_demo
 
@@ -31,7 +32,7 @@ def commands():
 @pytest.mark.parametrize("line", commands())
 def test_command_lines_are_understood(line):
     words = shlex.split(line.replace("--prior ...", "--prior nH=uniform:0:1"), comments=True)
-    assert build_parser().parse_args(words[1:]).command in ("demo", "fit", "show", "report", "bxa", "install_tcl")
+    assert callable(getattr(commands_of_the_program, build_parser().parse_args(words[1:]).command))
 
 
 def test_there_are_command_lines_to_check():
