@@ -204,3 +204,26 @@ def test_transformations_need_a_session():
     t = Truncation(Prior.build(session, {}), Region([Cell.box(np.eye(3), [-1] * 3, [1] * 3)]), "box")
     with pytest.raises(UsageError, match="attached"):
         _ = t.transformations
+
+
+@pytest.mark.slow
+def test_nested_sampling_on_two_modes():
+    """UltraNest through the map itself: evidence of the whole prior, and the share of each mode."""
+    ultranest = pytest.importorskip("ultranest", reason="pip install 'xsixsa[bxa]'")
+    session, expected = two_modes(separation=8.0, widths=(0.4, 0.2), share=0.2, d=3)
+    t = truncated(session, seed=2)
+    state = np.random.get_state()  # noqa: NPY002 - UltraNest knows no other generator
+    np.random.seed(5)  # noqa: NPY002
+    try:
+        sampler = ultranest.ReactiveNestedSampler(
+            t.names, lambda theta: -0.5 * session._statistic(theta), transform=t.transform, vectorized=True
+        )
+        results = sampler.run(show_status=False, viz_callback=False, min_num_live_points=400)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    evidence = t.evidence(results)
+    assert evidence.edges.passed
+    assert evidence.log_evidence == pytest.approx(expected, abs=3 * evidence.log_evidence_err)
+    weighted = results["weighted_samples"]
+    second = weighted["weights"][weighted["points"][:, 0] > 0].sum() / weighted["weights"].sum()
+    assert second == pytest.approx(0.2, abs=0.06)
