@@ -19,9 +19,11 @@ PRIOR = {"nH": (0.0, 2.0), "PhoIndex": (0.0, 4.0), "norm": LogUniform(0.03, 3.0)
 OPTIONS = Options(
     rounds=0,
     simulations=1_000,
-    ess=3_000,
+    ess=2_000,
+    min_draws=1_000,
+    max_refits=2,
     exploration=0.0,
-    max_evaluations=60_000,
+    max_evaluations=20_000,
     refit=FlowOptions(transforms=2, hidden=24, batch=1024, epochs=15, learning_rate=3e-3),
 )
 
@@ -60,7 +62,7 @@ def run(engine, seed=5, **options):
     """A fit whose pool may lose many workers: the posterior is far from losing sight of 1 % of the prior."""
     session = Session(engine)
     pool = session.pool
-    session.pool = lambda workers, delay: pool(workers, delay=delay, timeout=0.3, max_failures=100_000)
+    session.pool = lambda workers, delay: pool(workers, delay=delay, timeout=1.0, max_failures=100_000)
     return xsixsa.fit(session, PRIOR, options=OPTIONS.changed(**options), seed=seed, workers=2, progress=False)
 
 
@@ -69,7 +71,7 @@ def test_no_block_is_lost_and_no_process_left():
     session = Session(FakeXspec(misbehave=misbehave))
     theta = np.column_stack([np.linspace(0.001, 1.999, 1000), np.full(1000, 1.7), np.full(1000, 0.3)])
     bad = np.array([aborts(row) for row in theta]), np.array([hangs(row) for row in theta])
-    with session.pool(2, timeout=0.3) as pool:
+    with session.pool(2, timeout=1.5) as pool:
         ours = pool.evaluate(theta)
         pids = pool.pids
     np.testing.assert_array_equal(ours.reason == Reason.CRASHED, bad[0])
@@ -86,7 +88,7 @@ def test_the_posterior_elsewhere_is_unaffected():
     before = children()
     healthy, sick = run(FakeXspec()), run(FakeXspec(misbehave=misbehave))
     assert children() == before
-    assert sick.n_failed > 0 and any("had no valid statistic" in w for w in sick.verdict.warnings)
+    assert sick.n_failed > 0 and any("crashed within nH 0.2" in w for w in sick.verdict.warnings)
     killed = np.array([aborts(t) or hangs(t) for t in sick.theta])
     np.testing.assert_array_equal(~np.isfinite(sick.statistic), killed)
     assert sick.weights[killed].sum() == 0
@@ -97,7 +99,7 @@ def test_the_posterior_elsewhere_is_unaffected():
     u = sick.u[equal_weight(sick.weights, DRAWS, rng)]
     reference = healthy.u[equal_weight(weights, DRAWS, rng)]
     found = compare(sick.names, u, reference, rng)
-    assert found.largest < 6e-3, found.table()  # two samples of an effective size of 3000
+    assert found.largest < 1e-2, found.table()  # two samples of an effective size of 2000
     # evidence is less by what was lost
     lost = np.log(weights.sum())
     error = float(np.hypot(healthy.log_evidence_err, sick.log_evidence_err))

@@ -9,8 +9,8 @@ __all__ = ["MAX_EMPTY_BACKGROUND", "distrust"]
 # Share of a spectrum's background bins that may be empty. W-stat profiles the background bin by bin; in an empty bin
 # its best background is zero whatever the neighbours say, and where most bins are so the posterior follows. Measured
 # on hundreds of simulated spectra with as long an exposure off source as on (benchmarks/calibration.py): ranks of the
-# truth are uniform with 37 and 50 % of the bins empty, and no longer at 60 % (the slope is off by 0.2 of its deviation;
-# by 0.4 at 90 %). Longer exposures off source suffer less.
+# truth are uniform with 37 and 50 % of the bins empty, doubtful at 60 %, and no longer uniform at 75 % (the slope is
+# off by 0.3 of its deviation; by 0.4 at 90 %). Longer exposures off source suffer less.
 MAX_EMPTY_BACKGROUND = 0.45
 
 
