@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from xsixsa.errors import OutputError
-from xsixsa.run import RESULT_FILE
 
 __all__ = ["add_parser", "run"]
 
@@ -36,6 +35,7 @@ def run(arguments: argparse.Namespace) -> bool:
     """Write the page; whether the run converged."""
     import xsixsa
     from xsixsa.report import write_report
+    from xsixsa.run import RESULT_FILE
 
     path = Path(arguments.run)
     if path.is_dir() and not (path / RESULT_FILE).exists():

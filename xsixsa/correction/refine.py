@@ -38,6 +38,8 @@ _GOOD_EFFICIENCY = 0.5
 # The flow is fitted to the weights to this power: wider by 8 % in every direction, which costs a few per cent of
 # efficiency and spares the tails.
 _FLOW_POWER = 0.85
+# Straightened coordinates are fitted to the weights to this power.
+_BEND_POWER = 0.5
 
 
 @dataclass
@@ -104,12 +106,17 @@ class Refinement:
     def _mixture(self, pool: Pool, rng) -> tuple[Proposal, float]:
         with self.problem.stage("correct"):
             weights, power = temper(pool.log_weights(), max(self.options.warm_ess, 30.0 * self.problem.dim))
-            return self._unfolded_mixture(weights, rng, 1.3), power
+            return self._unfolded_mixture(self._unfolding(), weights, rng, 1.3), power
 
-    def _unfolded_mixture(self, weights: np.ndarray, rng, factor: float) -> Proposal:
+    def _unfolding(self) -> Unfolding:
+        """Fitted to weights far flatter than the posterior's, so that its bends are known out in the tails."""
+        weights, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_BEND_POWER)
+        used = weights > 0
+        return Unfolding(self.pool.z[used], weights[used])
+
+    def _unfolded_mixture(self, unfolding: Unfolding, weights: np.ndarray, rng, factor: float) -> Proposal:
         """Student t mixture fitted in straightened coordinates, its scales widened by `factor`."""
         used = weights > 0
-        unfolding = Unfolding(self.pool.z[used], weights[used])
         x = unfolding.forward(self.pool.z[used])
         mixture = fit_student_mixture(x, weights[used], rng, self._components).widened(factor, df=5.0)
         return Unfolded(unfolding, mixture)
@@ -155,11 +162,10 @@ class Refinement:
         """Fit a flow to the pool, try it, return its efficiency."""
         with self.problem.stage("correct"):
             weights, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_FLOW_POWER)
-            used = weights > 0
-            unfolding = Unfolding(self.pool.z[used], weights[used])
+            used, unfolding = weights > 0, self._unfolding()
             x = unfolding.forward(self.pool.z[used])
             flow = Unfolded(unfolding, WhitenedFlow(x, weights[used], rng, options=self.options.refit))
-            wide = self._unfolded_mixture(weights, rng, 1.6)
+            wide = self._unfolded_mixture(unfolding, weights, rng, 1.6)
         # Flows are sure of themselves in different places: what the newest misses, an older one may cover.
         older, self._flows = self._flows[:2], [flow, *self._flows[:2]]
         kept = 0.3 if older else 0.0
@@ -173,8 +179,8 @@ class Refinement:
     def _finish(self, rng, last: bool) -> bool:
         """Draw from the last proposal until the pool has the effective size asked for.
 
-        Returns False where the weights show a tail that the proposal misses: then the pool, which holds it now, is
-        worth another fit, and the evidence starts anew.
+        Returns False where the weights of these draws, or of the pool, show a tail that the proposal misses: then the
+        pool, which holds it now, is worth another fit, and the evidence starts anew.
         """
         self.final_log_weights = np.empty(0)
         n = self.options.min_draws
@@ -186,7 +192,7 @@ class Refinement:
             if not last and not pareto_k(self.final_log_weights) <= _TAIL:
                 return False
             n = self._lacking()
-        return True
+        return last or pareto_k(self.pool.log_weights()) <= _TAIL
 
     def _lacking(self) -> int:
         short = max(self.options.min_draws - len(self.final_log_weights), 0)

@@ -16,7 +16,7 @@ from xsixsa.inference.proposals import Proposal
 __all__ = ["Unfolded", "Unfolding"]
 
 # Polynomials are used within this many standard deviations and held constant beyond, where they would run away.
-_RANGE = 2.5
+_RANGE = 4.0
 _DEGREE = 3
 # Only the longest axes bend the others; two hold every product of degree three in nine terms.
 _BENDING = 2

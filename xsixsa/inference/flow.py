@@ -18,8 +18,8 @@ _CHUNK = 50_000
 # A share of the draws of a refitted flow starts from a wide Student t in place of the normal it was trained with: it
 # follows the flow's curved shape further out in every direction, thin ones included, where a flow trained on few
 # points is too sure of itself.
-_WIDE_SHARE = 0.2
-_WIDE_SCALE = 1.25
+_WIDE_SHARE = 0.25
+_WIDE_SCALE = 1.4
 _WIDE_DF = 4.0
 
 
