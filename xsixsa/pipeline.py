@@ -237,7 +237,7 @@ class _Job:
 
     def result(self) -> Result:
         """Result of a finished run, with posterior-predictive spectra."""
-        log_w = self.pool.log_weights()
+        log_w = self.pool.honest_log_weights()
         if not np.isfinite(log_w).any():
             raise UsageError("no draw has a valid likelihood within the evaluations allowed; raise max_evaluations")
         weights = np.exp(log_w - log_w.max())
@@ -251,9 +251,9 @@ class _Job:
 
     def partial(self) -> Result | None:
         """Result of an interrupted run: no further evaluation, marked as interrupted."""
-        if not len(self.pool) or not np.isfinite(self.pool.log_weights()).any():
+        if not len(self.pool) or not np.isfinite(self.pool.honest_log_weights()).any():
             return None
-        log_w = self.pool.log_weights()
+        log_w = self.pool.honest_log_weights()
         weights = np.exp(log_w - log_w.max())
         bins = self.session.n_bins
         return self._assemble(weights / weights.sum(), np.empty((0, bins)), np.full(bins, np.nan), interrupted=True)
@@ -276,7 +276,7 @@ class _Job:
             weights=weights,
             statistic=np.where(np.isfinite(log_l), -2 * log_l, np.nan),
             log_prior=log_standard_normal(z),
-            log_proposal=pool.log_proposal(),
+            log_proposal=pool.honest_log_proposal(),
             final_log_weights=final,
             log_evidence=evidence.value,
             log_evidence_err=evidence.error,
@@ -306,7 +306,7 @@ class _Job:
 
     def _numbers(self, weights, evidence, interrupted: bool) -> dict:
         pool, final = self.pool, self.refinement.final_log_weights
-        log_w, missed = pool.log_weights(), 1.0
+        log_w, missed = pool.honest_log_weights(), 1.0
         if self.refinement.final is not None and np.isfinite(evidence.value):
             ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.refinement.final.log_prob(pool.z)
             missed = mass_not_covered(log_w, ratio, evidence.value)

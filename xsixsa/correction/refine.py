@@ -38,6 +38,11 @@ _GOOD_EFFICIENCY = 0.5
 # The flow is fitted to the weights to this power: wider by 8 % in every direction, which costs a few per cent of
 # efficiency and spares the tails.
 _FLOW_POWER = 0.85
+# Mixtures are fitted to flatter weights: while the posterior is being found, and beside the final flows, where they
+# hold the tails. A flow learns little of a tail that a few draws stand for, and a tail that is missed narrows marginals
+# long before effective size or Pareto k tell.
+_MIXTURE_POWER = 0.6
+_TAIL_POWER = 0.4
 # Straightened coordinates are fitted to the weights to this power.
 _BEND_POWER = 0.5
 
@@ -105,8 +110,9 @@ class Refinement:
 
     def _mixture(self, pool: Pool, rng) -> tuple[Proposal, float]:
         with self.problem.stage("correct"):
-            weights, power = temper(pool.log_weights(), max(self.options.warm_ess, 30.0 * self.problem.dim))
-            return self._unfolded_mixture(self._unfolding(), weights, rng, 1.3), power
+            enough = max(self.options.warm_ess, 30.0 * self.problem.dim)
+            weights, power = temper(pool.log_weights(), enough, most=_MIXTURE_POWER)
+            return self._unfolded_mixture(self._unfolding(), weights, rng, 1.1), power
 
     def _unfolding(self) -> Unfolding:
         """Fitted to weights far flatter than the posterior's, so that its bends are known out in the tails."""
@@ -165,11 +171,12 @@ class Refinement:
             used, unfolding = weights > 0, self._unfolding()
             x = unfolding.forward(self.pool.z[used])
             flow = Unfolded(unfolding, WhitenedFlow(x, weights[used], rng, options=self.options.refit))
-            wide = self._unfolded_mixture(unfolding, weights, rng, 1.6)
+            flat, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_TAIL_POWER)
+            wide = self._unfolded_mixture(unfolding, flat, rng, 1.1)
         # Flows are sure of themselves in different places: what the newest misses, an older one may cover.
         older, self._flows = self._flows[:2], [flow, *self._flows[:2]]
         kept = 0.3 if older else 0.0
-        fractions = [0.80 - kept, *(kept / len(older) for _ in older), 0.12]
+        fractions = [0.70 - kept, *(kept / len(older) for _ in older), 0.22]
         self.final = self._defended([*self._flows, wide], fractions, "refitted flow")
         draws = self._draw(self.final, _TRIAL, rng)
         self.pool.add(self.final, draws)
@@ -192,11 +199,11 @@ class Refinement:
             if not last and not pareto_k(self.final_log_weights) <= _TAIL:
                 return False
             n = self._lacking()
-        return last or pareto_k(self.pool.log_weights()) <= _TAIL
+        return last or pareto_k(self.pool.honest_log_weights()) <= _TAIL
 
     def _lacking(self) -> int:
         short = max(self.options.min_draws - len(self.final_log_weights), 0)
-        lacking = self.options.ess - self.pool.ess
+        lacking = self.options.ess - effective_size(self.pool.honest_log_weights())
         if lacking > 0:
             rate = max(effective_size(self.final_log_weights) / len(self.final_log_weights), 0.01)
             short = max(short, int(1.05 * lacking / rate) + 100)
