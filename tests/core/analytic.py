@@ -73,7 +73,7 @@ class AnalyticSession:
             reason = np.where(np.isfinite(statistic), Reason.OK, Reason.NOT_FINITE).astype(np.uint8)
             return Evaluation(self._expected(theta), statistic, reason)
 
-        yield SimpleNamespace(evaluate=evaluate)
+        yield SimpleNamespace(evaluate=evaluate, describe_failures=lambda: "")
 
 
 def cash(model, counts):
