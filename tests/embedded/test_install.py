@@ -88,6 +88,7 @@ def test_settings(xspec):
 
 
 def test_chatter_decides_what_is_said_and_the_log_gets_a_copy(xspec, loaded, tmp_path, caplog, capsys):
+    xspec.Xset.logChatter = 10
     with caplog.at_level(logging.INFO, logger="xsixsa.embedded"):
         xspec.AllModels.show()
         assert not caplog.records
