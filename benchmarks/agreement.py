@@ -182,7 +182,7 @@ def show(run: Run, reference: Reference) -> None:
     cost = (str(about["evaluations"] or "-"), f"{about['seconds']:.1f}" if about["seconds"] else "-")
     print(f"\nseed {run.seed}                 ours                  UltraNest ({about['live_points']} live points)")
     print(f"evaluations       {run.evaluations:<22d}{cost[0]}")
-    print(f"seconds           {run.seconds:<22.1f}{cost[1]} (when it was made, without delay)")
+    print(f"seconds           {run.seconds:<22.1f}{cost[1]} (when it was made: no delay, machine shared)")
     print(f"effective size    {run.ess:<22.0f}{about['ess']:.0f}")
     evidence = f"{run.log_evidence:.3f} +- {run.log_evidence_err:.3f}"
     print(

@@ -97,8 +97,8 @@ def nested_sampling(
     from ultranest import ReactiveNestedSampler
 
     np.random.seed(seed)  # noqa: NPY002  UltraNest draws from the global state only
-    # Small blocks: near the end UltraNest proposes some hundred points at a time, which all workers should share.
-    with session.pool(workers=workers, block=64, delay=delay) as pool:
+    # Small blocks: UltraNest asks for a few dozen points at a time, which all workers should share.
+    with session.pool(workers=workers, block=16, delay=delay) as pool:
 
         def log_likelihood(theta: np.ndarray) -> np.ndarray:
             found = pool.evaluate(theta, expected=False)
