@@ -41,7 +41,6 @@ test-slow: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m slow
 
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 format: $(STAMP)

@@ -84,7 +84,6 @@ def built(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_site_is_built_without_warnings_and_needs_nothing_from_outside(built):
     import re
 
@@ -96,7 +95,6 @@ def test_site_is_built_without_warnings_and_needs_nothing_from_outside(built):
         assert loaded and not [target for target in loaded if target.startswith(("http", "//"))], page.name
 
 
-@pytest.mark.slow
 def test_links_of_the_site_lead_somewhere(built):
     import re
 
@@ -112,7 +110,6 @@ def test_links_of_the_site_lead_somewhere(built):
                 assert re.search(rf"(id|name)=\"{re.escape(anchor)}\"", other.read_text()), f"{page.name}: {target}"
 
 
-@pytest.mark.slow
 def test_reference_has_what_the_package_exports(built):
     import xsixsa
 
