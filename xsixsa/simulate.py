@@ -7,9 +7,12 @@ off-source spectrum is drawn beside it, the way the observation was made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["Simulator", "smooth_counts"]
+__all__ = ["Segment", "Simulator", "smooth_counts"]
 
 # Bins are merged until they hold this many background counts: a relative error of 20 % of the smooth background.
 _COUNTS_PER_KNOT = 25.0
@@ -50,6 +53,17 @@ def smooth_counts(counts: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return smooth * total / smooth.sum()
 
 
+class Segment(NamedTuple):
+    """One spectrum's place in a simulated vector: its bins are ``vector[start:stop]``."""
+
+    name: str
+    start: int
+    stop: int
+    edges: np.ndarray
+    """Energy edges of the bins in keV, shape (bins, 2)."""
+    off_source: bool
+
+
 class Simulator:
     """Draws noisy spectra laid out as the observation is.
 
@@ -69,6 +83,8 @@ class Simulator:
         Noticed bins of all observations, the length of a vector of expected counts.
     background : numpy.ndarray
         Expected background counts on source, shape (n_bins,).
+    segments : tuple of Segment
+        Where each spectrum, on source and off, lies in a vector, and its energies.
     """
 
     def __init__(self, observations):
@@ -91,6 +107,7 @@ class Simulator:
             scale.append(expected)
         self._off_expected = np.concatenate(scale) if scale else np.zeros(0)
         self.observed = np.concatenate([*on, *off]).astype(np.float64)
+        self.segments = tuple(_segments(observations))
 
     @property
     def size(self) -> int:
@@ -124,3 +141,13 @@ class Simulator:
     def draw(self, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noisy counts, shape (n, size), for expected source counts of shape (n, n_bins)."""
         return rng.poisson(np.minimum(self.total(expected).astype(np.float64), 1e15)).astype(np.float64)
+
+
+def _segments(observations) -> Iterator[Segment]:
+    start = 0
+    kinds = [(o, False) for o in observations] + [(o, True) for o in observations if o.background is not None]
+    for o, off in kinds:
+        stop = start + len(o.counts)
+        name = f"{o.index} off source" if off else str(o.index)
+        yield Segment(name, start, stop, np.asarray(o.edges, float), off)
+        start = stop

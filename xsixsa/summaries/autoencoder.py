@@ -1,18 +1,21 @@
-"""Denoising auto-encoder of count spectra.
+"""Auto-encoder of count spectra, denoising by default.
 
 Barret & Dupourque 2024 compress spectra with an auto-encoder trained to reproduce the noisy counts. Here the
 noiseless expectation is known, so the network sees a fresh Poisson realisation at every epoch and has to
-return the expectation: what it keeps is signal.
+return the expectation: what it keeps is signal. The published, plain kind is there for comparison.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from xsixsa.errors import UsageError
 from xsixsa.inference.torch_state import torch_settings, torch_state
+from xsixsa.summaries.base import Summary, pack, unpack
 
 __all__ = ["AutoEncoder", "AutoEncoderOptions"]
 
@@ -35,6 +38,12 @@ class AutoEncoderOptions:
     hidden : int or None
         Units of the hidden layer; None: half the spectrum's length as published, at most 256, beyond which two
         cores spend longer on training than on simulating.
+    depth : int
+        Hidden layers of the encoder, and of the decoder; one as published.
+    denoise : bool
+        Reconstruct the noiseless expectation; False: the noisy counts that went in, as published.
+    warm : bool
+        Go on from the network of the last round; False: train anew in every round.
     batch : int
         Spectra in a training step (smaller where the training set is small).
     epochs, patience : int
@@ -47,14 +56,23 @@ class AutoEncoderOptions:
 
     latent: int | None = None
     hidden: int | None = None
+    depth: int = 1
+    denoise: bool = True
+    warm: bool = True
     batch: int = 512
     epochs: int = 30
     patience: int = 5
     learning_rate: float = 2e-3
     validation: float = 0.1
 
+    def __post_init__(self):
+        for name in ("latent", "hidden", "depth", "batch", "epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and (int(value) != value or value < 1):
+                raise UsageError(f"{name} of the auto-encoder must be a whole number of at least 1, not {value!r}")
 
-class AutoEncoder:
+
+class AutoEncoder(Summary):
     """Encoder and decoder of log(1 + counts), standardised.
 
     Parameters
@@ -71,16 +89,17 @@ class AutoEncoder:
     name = "autoencoder"
 
     def __init__(self, options: AutoEncoderOptions | None = None):
+        super().__init__()
         self.options = options or AutoEncoderOptions()
-        self.history: list[dict] = []
         self._net = None
+        self._shape: tuple[int, int, int] | None = None
 
     def latent_size(self, size: int) -> int:
         """Length of the summary of a spectrum of `size` numbers."""
         return self.options.latent or int(np.clip(size // 4, 8, 64))
 
     def fit(self, expected: np.ndarray, rng: np.random.Generator) -> None:
-        """Train on noiseless spectra, warm-started where a network of this size exists.
+        """Train on noiseless spectra, from the network of the last fit where there is one.
 
         Parameters
         ----------
@@ -99,19 +118,37 @@ class AutoEncoder:
         with torch_settings(), torch.no_grad():
             return self._net.encode(torch.as_tensor(np.asarray(counts, np.float32))).numpy()
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Weights and standardisation as plain arrays."""
-        return {k: v.numpy().copy() for k, v in self._net.state_dict().items()}
+    def state(self) -> dict:
+        """Weights and standardisation as plain arrays, settings and sizes as text."""
+        weights = {k: v.numpy().copy() for k, v in self._net.state_dict().items()}
+        return {"name": self.name, "settings": pack(options=asdict(self.options), shape=self._shape), **weights}
+
+    @classmethod
+    def from_state(cls, state: dict) -> AutoEncoder:
+        """See :meth:`Summary.from_state`."""
+        import torch
+
+        settings = unpack(state["settings"])
+        made = cls(AutoEncoderOptions(**settings["options"]))
+        made._make(tuple(settings["shape"]))
+        weights = made._net.state_dict()
+        made._net.load_state_dict({k: torch.as_tensor(np.asarray(state[k])) for k in weights})
+        made._net.eval()
+        return made
+
+    def _make(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        self._net = _build(*shape, self.options.depth)
 
     def _fit(self, expected: np.ndarray) -> None:
         import torch
 
         options = self.options
         data = torch.as_tensor(np.asarray(expected, np.float32))
-        if self._net is None:
+        if self._net is None or not options.warm:
             size = data.shape[1]
             hidden = options.hidden or int(np.clip(size // 2, 16, 256))
-            self._net = _build(size, hidden, self.latent_size(size))
+            self._make((size, hidden, self.latent_size(size)))
         self._net.standardise(data)
         order = torch.randperm(len(data))
         self._kept = {} if data.numel() > _FRESH_NUMBERS else None
@@ -128,7 +165,8 @@ class AutoEncoder:
             loss = self._epoch(training, noisy, batch, optimiser)
             self._net.eval()
             with torch.no_grad():
-                val = float(_loss(self._net, noisy_validation, validation))
+                target = validation if options.denoise else noisy_validation
+                val = float(_loss(self._net, noisy_validation, target))
             self.history.append({"training": loss, "validation": val})
             schedule.step(val)
             if val < best * (1 - 1e-3):
@@ -161,7 +199,8 @@ class AutoEncoder:
             if len(rows) < 2:
                 continue
             optimiser.zero_grad()
-            loss = _loss(self._net, noisy[rows], training[rows])
+            target = training if self.options.denoise else noisy
+            loss = _loss(self._net, noisy[rows], target[rows])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._net.parameters(), 5.0)
             optimiser.step()
@@ -169,19 +208,27 @@ class AutoEncoder:
         return total / max(steps, 1)
 
 
-def _build(size: int, hidden: int, latent: int):
+def _layers(sizes: tuple[int, ...]):
+    """Linear layers with batch normalisation and GELU between them."""
+    from torch import nn
+
+    modules = []
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        if i:
+            modules += [nn.BatchNorm1d(n_in), nn.GELU()]
+        modules.append(nn.Linear(n_in, n_out))
+    return nn.Sequential(*modules)
+
+
+def _build(size: int, hidden: int, latent: int, depth: int):
     import torch
     from torch import nn
 
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder = nn.Sequential(
-                nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.GELU(), nn.Linear(hidden, latent)
-            )
-            self.decoder = nn.Sequential(
-                nn.Linear(latent, hidden), nn.BatchNorm1d(hidden), nn.GELU(), nn.Linear(hidden, size)
-            )
+            self.encoder = _layers((size, *(hidden,) * depth, latent))
+            self.decoder = _layers((latent, *(hidden,) * depth, size))
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("std", torch.ones(size))
 
@@ -200,15 +247,15 @@ def _build(size: int, hidden: int, latent: int):
     return Net()
 
 
-def _loss(net, noisy, expected):
-    """C-stat per bin between expectation and reconstruction, its logarithm averaged over spectra.
+def _loss(net, noisy, target):
+    """C-stat per bin between target and reconstruction, its logarithm averaged over spectra.
 
-    Over a wide prior the counts of simulations differ by orders of magnitude, and so would their C-stat: the
-    logarithm lets the faint spectra count as well.
+    The target is the expectation, or the noisy counts themselves. Over a wide prior the counts of simulations differ
+    by orders of magnitude, and so would their C-stat: the logarithm lets the faint spectra count as well.
     """
     import torch
 
     log_model = net.decode(net.encode(noisy))
-    expected = expected + 1e-3
-    deviance = 2 * (log_model.exp() - expected + expected * (expected.log() - log_model))
+    target = target + 1e-3
+    deviance = 2 * (log_model.exp() - target + target * (target.log() - log_model))
     return torch.log1p(deviance.clamp(min=0).mean(dim=1)).mean()
