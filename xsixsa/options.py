@@ -44,6 +44,11 @@ class Options:
         Share of the evaluations for a second exploration that starts from the prior alone.
     min_draws : int
         Draws on which the evidence rests at least; none of them has been seen by a fit.
+    correction : str
+        ``"refine"``: proposals are fitted to the weighted pool until they are nearly the posterior. ``"sir"``: sampling
+        importance resampling of the neural posterior as published, for comparison; ``ess * oversampling`` evaluations.
+    oversampling : int
+        Candidates for each draw of ``"sir"``; 32 as published.
     autoencoder : AutoEncoderOptions
         Network and training of the summary.
     posterior : FlowOptions
@@ -63,16 +68,20 @@ class Options:
     max_refits: int = 8
     exploration: float = 0.1
     min_draws: int = 5_000
+    correction: str = "refine"
+    oversampling: int = 32
     autoencoder: AutoEncoderOptions = _AUTOENCODER
     posterior: FlowOptions = _POSTERIOR
     refit: FlowOptions = _REFIT
 
     def __post_init__(self):
-        for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws"):
+        for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws", "oversampling"):
             value = getattr(self, name)
             least = 0 if name == "rounds" else 1
             if int(value) != value or value < least:
                 raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if self.correction not in ("refine", "sir"):
+            raise UsageError(f"unknown correction {self.correction!r}; known are 'refine' and 'sir'")
         if self.max_evaluations < 4 * self.simulations:
             raise UsageError(
                 f"max_evaluations={self.max_evaluations} does not cover the first rounds; "

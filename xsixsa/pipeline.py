@@ -12,6 +12,7 @@ import numpy as np
 from xsixsa.correction.evidence import estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.refine import Refinement
+from xsixsa.correction.sir import SIR
 from xsixsa.diagnostics.goodness import goodness
 from xsixsa.diagnostics.likelihood import distrust
 from xsixsa.errors import UsageError, XsixsaWarning
@@ -218,7 +219,10 @@ class _Job:
         self._describe_failures = describe_failures
         self.pool = Pool(prior.dim)
         self.rounds = Rounds(problem, simulator, options, self.pool)
-        self.refinement = Refinement(problem, self.pool, simulator, options)
+        if options.correction == "sir":
+            self.refinement = SIR(problem, self.pool, options)
+        else:
+            self.refinement = Refinement(problem, self.pool, simulator, options)
         # One stream for each stage: what one stage draws does not shift the next.
         streams = np.random.SeedSequence(seed).spawn(3)
         self._rng = [np.random.default_rng(s) for s in streams]
@@ -309,7 +313,7 @@ class _Job:
         log_w, missed = pool.honest_log_weights(), 1.0
         if self.refinement.final is not None and np.isfinite(evidence.value):
             ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.refinement.final.log_prob(pool.z)
-            missed = mass_not_covered(log_w, ratio, evidence.value)
+            missed = mass_not_covered(log_w, ratio, evidence.value, self.refinement.thin)
         ess = effective_size(log_w)
         return {
             "ess": ess,

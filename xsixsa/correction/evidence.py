@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-__all__ = ["Evidence", "estimate_evidence", "half_sample_shift", "mass_not_covered", "pareto_k"]
+__all__ = ["THIN", "Evidence", "estimate_evidence", "half_sample_shift", "mass_not_covered", "pareto_k"]
+
+THIN = 30.0
+"""A draw with more than so many times the mean weight lies where the proposal is too thin to represent it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def half_sample_shift(log_weights: np.ndarray) -> float:
 
 
 def mass_not_covered(
-    log_weights: np.ndarray, log_ratio: np.ndarray, log_evidence: float, factor: float = 30.0
+    log_weights: np.ndarray, log_ratio: np.ndarray, log_evidence: float, factor: float = THIN
 ) -> float:
     """Share of the pooled posterior where the final proposal is too thin to represent it.
 

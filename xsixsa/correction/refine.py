@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from xsixsa.correction.evidence import pareto_k
+from xsixsa.correction.evidence import THIN, pareto_k
 from xsixsa.correction.explore import Modes, find_modes
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Pool, effective_size
@@ -62,6 +63,8 @@ class Refinement:
     budget_spent : bool
         Whether the evaluations ran out first.
     """
+
+    thin: ClassVar[float] = THIN
 
     problem: Problem
     pool: Pool
