@@ -30,7 +30,6 @@ NAMES = tuple(_KNOWN)
 # Standardised values are cut here: a spectrum far outside the training set stays a finite input of the flow, and
 # within so many standard deviations nothing that a network can use is lost.
 _FARTHEST = 10.0
-_LEAST_SPREAD = 1e-3
 
 
 class Summary(ABC):
@@ -45,8 +44,7 @@ class Summary(ABC):
     notes : tuple of str
         What a user of the run has to know of the last fit (statistics that were dropped).
     embedding : torch.nn.Module or None
-        A network to be trained together with the flow; :meth:`transform` then gives its standardised input. Estimators
-        train a copy: a flow that made draws must keep the density that it drew them with.
+        A network to be trained together with the flow, in place; :meth:`transform` then gives its standardised input.
     """
 
     name = "summary"
@@ -105,13 +103,15 @@ class Standardiser:
     ----------
     x
         Training set, shape (n, k).
+    least
+        Standard deviation up to which a column counts as constant: it says nothing, and dividing by it would blow up
+        what is seen later.
     """
 
-    def __init__(self, x: np.ndarray):
+    def __init__(self, x: np.ndarray, least: float = 1e-3):
         self.mean = np.asarray(x, float).mean(axis=0)
         std = np.asarray(x, float).std(axis=0)
-        # A column that is constant in training says nothing, and its tiny deviation would blow up what is seen later.
-        self.scale = np.where(std > _LEAST_SPREAD, 1.0 / np.maximum(std, _LEAST_SPREAD), 0.0)
+        self.scale = np.where(std > least, 1.0 / np.maximum(std, least), 0.0)
 
     @classmethod
     def of(cls, mean: np.ndarray, scale: np.ndarray) -> Standardiser:

@@ -46,7 +46,7 @@ class Embedding(Summary):
     """Standardised log counts, and a fully connected network that the flow trains with itself.
 
     :meth:`transform` gives the network's input. :meth:`fit` standardises and makes the network; its weights are learnt
-    where the flow is. Whoever trained a copy hands it back as :attr:`embedding`, for the next round to go on from.
+    where the flow is, in place, so that the next round goes on from them.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Embedding(Summary):
         return self._scale(np.log1p(np.asarray(counts, np.float32)))
 
     def state(self) -> dict:
-        """See :meth:`Summary.state`; the weights are those that were last handed back."""
+        """See :meth:`Summary.state`."""
         weights = {f"network.{k}": v.numpy().copy() for k, v in self.embedding.state_dict().items()}
         return {
             "name": self.name,
