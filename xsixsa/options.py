@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from xsixsa.errors import UsageError
 from xsixsa.inference.flow import FlowOptions
 from xsixsa.summaries.autoencoder import AutoEncoderOptions
+from xsixsa.summaries.base import Summary, check_summary
 
 __all__ = ["Options", "preset"]
 
@@ -49,8 +50,11 @@ class Options:
         importance resampling of the neural posterior as published, for comparison; ``ess * oversampling`` evaluations.
     oversampling : int
         Candidates for each draw of ``"sir"``; 32 as published.
+    summary : str or Summary
+        How spectra are compressed: ``"autoencoder"``, ``"pca"``, ``"spectral"``, ``"embedding"``, ``"none"``, or an
+        object of :mod:`xsixsa.summaries` with settings of its own.
     autoencoder : AutoEncoderOptions
-        Network and training of the summary.
+        Network and training of the auto-encoder.
     posterior : FlowOptions
         Flow and training of the neural posterior.
     refit : FlowOptions
@@ -70,6 +74,7 @@ class Options:
     min_draws: int = 5_000
     correction: str = "refine"
     oversampling: int = 32
+    summary: str | Summary = "autoencoder"
     autoencoder: AutoEncoderOptions = _AUTOENCODER
     posterior: FlowOptions = _POSTERIOR
     refit: FlowOptions = _REFIT
@@ -82,6 +87,7 @@ class Options:
                 raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
         if self.correction not in ("refine", "sir"):
             raise UsageError(f"unknown correction {self.correction!r}; known are 'refine' and 'sir'")
+        check_summary(self.summary)
         if self.max_evaluations < 4 * self.simulations:
             raise UsageError(
                 f"max_evaluations={self.max_evaluations} does not cover the first rounds; "
@@ -100,7 +106,9 @@ class Options:
 
     def as_dict(self) -> dict:
         """All settings as plain values."""
-        return asdict(self)
+        return asdict(self if isinstance(self.summary, str) else replace(self, summary=self.summary.name)) | {
+            "summary": str(self.summary)
+        }
 
 
 _PRESETS = {

@@ -336,7 +336,7 @@ class _Job:
     def _warnings(self, weights: np.ndarray, z: np.ndarray) -> list[str]:
         from xsixsa.diagnostics.edges import edge_warnings
 
-        found = [*self.session.warnings, *self.prior.notes]
+        found = [*self.session.warnings, *self.prior.notes, *self.rounds.summary.notes]
         if self.problem.failures:
             total = sum(self.problem.failures.values())
             where = self._describe_failures()

@@ -14,7 +14,7 @@ from xsixsa.inference.problem import Problem
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal, TruncatedPrior
 from xsixsa.options import Options
 from xsixsa.simulate import Simulator
-from xsixsa.summaries.autoencoder import AutoEncoder
+from xsixsa.summaries.base import Summary, make_summary
 
 __all__ = ["Rounds"]
 
@@ -26,6 +26,7 @@ _LEAST_ACCEPTANCE = 2e-3
 # set of realisations beyond.
 _FRESH_NUMBERS = 4_000_000
 _REALISATIONS = 8
+_MOST_KEPT = 60_000_000
 
 
 @dataclass
@@ -46,14 +47,14 @@ class Rounds:
     simulator: Simulator
     options: Options
     pool: Pool
-    summary: AutoEncoder | None = None
+    summary: Summary | None = None
     posterior: FlowProposal | None = None
     history: list[dict] = field(default_factory=list)
     _z: list = field(default_factory=list)
     _total: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.summary = self.summary or AutoEncoder(self.options.autoencoder)
+        self.summary = self.summary or make_summary(self.options.summary, self.simulator, self.options)
 
     def run(self, rng: np.random.Generator) -> None:
         """All rounds; stops early where the network no longer shrinks the prior."""
@@ -96,7 +97,7 @@ class Rounds:
         with self.problem.stage("summarise"):
             self.summary.fit(total, rng)
         with self.problem.stage("infer"):
-            estimator = NeuralPosterior(self.options.posterior)
+            estimator = NeuralPosterior(self.options.posterior, embedding=self.summary.embedding)
             estimator.fit(z, self._noisy_summaries(total, rng), rng)
             observed = self.summary.transform(self.simulator.observed[None])[0]
             self.posterior = estimator.posterior(observed)
@@ -105,7 +106,8 @@ class Rounds:
                 "round": number + 1,
                 "simulations": len(z),
                 "log_prior_volume": log_volume,
-                "autoencoder": self.summary.history,
+                "summary": {"name": self.summary.name, "notes": list(self.summary.notes)},
+                "autoencoder" if self.summary.name == "autoencoder" else "compression": self.summary.history,
                 "posterior": estimator.history,
             }
         )
@@ -114,9 +116,12 @@ class Rounds:
     def _noisy_summaries(self, total: np.ndarray, rng):
         cache: dict[int, np.ndarray] = {}
         fresh = total.size <= _FRESH_NUMBERS
+        # Summaries as long as the spectra would fill the memory when eight realisations of them were kept.
+        width = self.summary.transform(total[:1]).shape[1]
+        kept = int(np.clip(_MOST_KEPT // (len(total) * width), 2, _REALISATIONS))
 
         def summaries(epoch: int) -> np.ndarray:
-            key = epoch if fresh else epoch % _REALISATIONS
+            key = epoch if fresh else epoch % kept
             if key in cache:
                 return cache[key]
             value = self.summary.transform(rng.poisson(total).astype(np.float32))

@@ -94,6 +94,10 @@ class AutoEncoder(Summary):
         self._net = None
         self._shape: tuple[int, int, int] | None = None
 
+    def settings(self) -> dict:
+        """See :meth:`Summary.settings`."""
+        return asdict(self.options)
+
     def latent_size(self, size: int) -> int:
         """Length of the summary of a spectrum of `size` numbers."""
         return self.options.latent or int(np.clip(size // 4, 8, 64))

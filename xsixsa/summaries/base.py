@@ -68,6 +68,13 @@ class Summary(ABC):
         """
         self.segments, self.observed = tuple(segments), observed
 
+    def settings(self) -> dict:
+        """What it was made with, as plain values."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
+
     @abstractmethod
     def fit(self, total: np.ndarray, rng: np.random.Generator) -> None:
         """Train on noiseless spectra; a further call follows the next round of simulations.

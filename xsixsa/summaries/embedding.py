@@ -62,6 +62,10 @@ class Embedding(Summary):
         self._scale: Standardiser | None = None
         self._shape: tuple[int, int, int] | None = None
 
+    def settings(self) -> dict:
+        """See :meth:`Summary.settings`."""
+        return asdict(self.options)
+
     def fit(self, total: np.ndarray, rng: np.random.Generator) -> None:
         """See :meth:`Summary.fit`."""
         self._scale = Standardiser(np.log1p(noisy(total, rng)))

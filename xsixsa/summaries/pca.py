@@ -34,6 +34,10 @@ class PCA(Summary):
         self._scale: Standardiser | None = None
         self._axes: np.ndarray | None = None
 
+    def settings(self) -> dict:
+        """See :meth:`Summary.settings`."""
+        return {"variance": self.variance, "most": self.most}
+
     def fit(self, total: np.ndarray, rng: np.random.Generator) -> None:
         """See :meth:`Summary.fit`; every round has components of its own."""
         x = np.log1p(noisy(total, rng))
@@ -60,7 +64,7 @@ class PCA(Summary):
 
     def state(self) -> dict:
         """See :meth:`Summary.state`."""
-        settings = pack(variance=self.variance, most=self.most)
+        settings = pack(**self.settings())
         scale = self._scale
         return {"name": self.name, "settings": settings, "mean": scale.mean, "scale": scale.scale, "axes": self._axes}
 

@@ -54,6 +54,10 @@ class Spectral(Summary):
             number = self.intervals or int(np.clip(bins // 10, min(4, bins), 64))
             self._parts.append((s.name, slice(s.start, s.stop), Intervals(s.edges, number)))
 
+    def settings(self) -> dict:
+        """See :meth:`Summary.settings`."""
+        return {"intervals": self.intervals}
+
     def fit(self, total: np.ndarray, rng: np.random.Generator) -> None:
         """See :meth:`Summary.fit`; which statistics are dropped is decided anew in every round."""
         if not self._parts:
