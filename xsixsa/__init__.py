@@ -22,11 +22,28 @@ _EXPORTS = {
     "fit": "xsixsa.pipeline",
     "fluxes": "xsixsa.fluxes",
     "load": "xsixsa.result",
+    "load_network": "xsixsa.amortised.network",
+    "train": "xsixsa.amortised.train",
 }
 
-__all__ = ["Gaussian", "LogUniform", "Prior", "Result", "Session", "Uniform", "__version__", "fit", "fluxes", "load"]
+__all__ = [
+    "Gaussian",
+    "LogUniform",
+    "Prior",
+    "Result",
+    "Session",
+    "Uniform",
+    "__version__",
+    "fit",
+    "fluxes",
+    "load",
+    "load_network",
+    "train",
+]
 
 if TYPE_CHECKING:
+    from xsixsa.amortised.network import load_network
+    from xsixsa.amortised.train import train
     from xsixsa.fluxes import fluxes
     from xsixsa.pipeline import fit
     from xsixsa.prior import Gaussian, LogUniform, Prior, Uniform

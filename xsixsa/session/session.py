@@ -132,6 +132,16 @@ class Session:
             self.observations, self._raw_spectra, self._raw_parameters, self.model_expression, self.settings
         )
 
+    @property
+    def all_parameters(self) -> tuple[RawParameter, ...]:
+        """Every parameter of the model: free, frozen or linked."""
+        return self._raw_parameters
+
+    @property
+    def responses(self) -> tuple[tuple[str, str, str], ...]:
+        """Names of RMF and ARF of every spectrum, and the gain applied to them ("" for none)."""
+        return tuple(s.response for s in self._raw_spectra)
+
     def find(self, name: str | int) -> Parameter:
         """The free parameter called `name`: any unique form of its name, or XSPEC's index.
 

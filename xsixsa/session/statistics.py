@@ -22,30 +22,40 @@ POISSON = frozenset({"cstat", "wstat", "pstat", "pgstat", "lstat"})
 Array = NDArray[np.float64]
 
 
+def _total(terms: Array) -> Array | float:
+    """Sum over bins: one number for (bins,), (n,) for (n, bins)."""
+    total = 2.0 * np.sum(terms, axis=-1)
+    return float(total) if np.ndim(total) == 0 else total
+
+
 def _xlogx(x: Array) -> Array:
     """``x log x``, 0 at 0."""
     return x * np.log(np.where(x > 0, x, 1.0))
 
 
-def cstat(counts: Array, expected: Array) -> float:
+def cstat(counts: Array, expected: Array) -> Array | float:
     """C-statistic, ``2 sum(m - s + s log(s / m))``.
 
     Parameters
     ----------
-    counts, expected
-        (bins,) observed and expected counts.
+    counts
+        (bins,) observed counts.
+    expected
+        (bins,) expected counts, which give one number, or (n, bins), which give (n,).
     """
     m = np.maximum(expected, FLOOR)
-    return float(2.0 * np.sum(m - counts * (1.0 + np.log(m)) + _xlogx(counts)))
+    return _total(m - counts * (1.0 + np.log(m)) + _xlogx(counts))
 
 
-def wstat(counts: Array, expected: Array, background: Array, ratio: Array) -> float:
+def wstat(counts: Array, expected: Array, background: Array, ratio: Array) -> Array | float:
     """C-statistic with the background rate of each bin profiled out (W).
 
     Parameters
     ----------
-    counts, expected
-        (bins,) gross counts, and expected counts of the source alone.
+    counts
+        (bins,) gross counts.
+    expected
+        (bins,) expected counts of the source alone, or (n, bins), which give (n,).
     background
         (bins,) counts of the background file.
     ratio
@@ -68,7 +78,7 @@ def wstat(counts: Array, expected: Array, background: Array, ratio: Array) -> fl
     below = s * np.log(total) - off * m
     above = m - s * (1.0 + np.log(m)) + _xlogx(s)
     no_background = np.where(m <= s / total, below, above)
-    return float(2.0 * np.sum(np.where(s == 0, no_source, np.where(b == 0, no_background, full))))
+    return _total(np.where(s == 0, no_source, np.where(b == 0, no_background, full)))
 
 
 def pstat(counts: Array, expected: Array, background: Array, ratio: Array) -> float:

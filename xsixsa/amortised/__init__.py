@@ -1,0 +1,1 @@
+"""One network for many spectra: training, exact correction of each spectrum, calibration."""
