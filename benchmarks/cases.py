@@ -107,6 +107,15 @@ def _xifu(xspec) -> None:
     model.compTT.approx.frozen = True
 
 
+def _xifu_line(xspec) -> None:
+    from xifu_line import RANGE, line_model, load_responses, make_spectrum
+
+    spectrum = xspec.Spectrum(str(make_spectrum(Path.cwd(), CACHE)))
+    load_responses(spectrum)
+    spectrum.ignore(RANGE)
+    line_model(xspec)
+
+
 def _chandra(xspec) -> None:
     xspec.Xset.abund = "wilm"
     spectrum = xspec.Spectrum("3c273.pi")
@@ -157,6 +166,19 @@ CASES: dict[str, Case] = {
             "compTT.norm": LogUniform(0.1, 10),
             "PhoIndex": (0.0, 5.0),
             "powerlaw.norm": LogUniform(0.01, 10),
+        },
+        2961,
+    ),
+    "xifu_line": Case(
+        "NewAthena X-IFU, simulated line of 100 000 counts, 0.3-12 keV, C-stat, tbabs*(powerlaw+zgauss), wilm",
+        "xifu_compTT-mock",
+        _xifu_line,
+        {
+            "PhoIndex": (0.5, 4.0),
+            "powerlaw.norm": LogUniform(0.01, 10),
+            "Sigma": (0.005, 0.015),
+            "Redshift": (0.1, 0.5),
+            "zgauss.norm": LogUniform(0.001, 0.3),
         },
         2961,
     ),
