@@ -1,10 +1,18 @@
-"""Figures of a result: the posterior's corner plot, and the data under the posterior predictive.
+"""Figures: the posterior's corner plot, the data under the posterior predictive, and a network's calibration.
 
 They are made without pyplot's global state, so they work at the XSPEC prompt, in batch and in worker processes alike,
 and never touch a figure that the user has open.
 """
 
+from xsixsa.plot.calibration import calibration_figure, plot_calibration
 from xsixsa.plot.posterior import corner_figure, plot_corner
 from xsixsa.plot.spectrum import plot_spectrum, spectrum_figure
 
-__all__ = ["corner_figure", "plot_corner", "plot_spectrum", "spectrum_figure"]
+__all__ = [
+    "calibration_figure",
+    "corner_figure",
+    "plot_calibration",
+    "plot_corner",
+    "plot_spectrum",
+    "spectrum_figure",
+]
