@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from tests.conftest import shared_path
 from xsixsa.prompt.install import install_tcl, plan, tcl_word
@@ -135,6 +137,52 @@ def test_whole_run_in_batch_with_pyxspec(xspec):
     assert "2.  " not in after(second, "Loaded chains")[:200]
     assert "Errors calculated from chains" in second
     assert not re.search(r"namespace eval|proc ::", out)  # the command's own code is not echoed
+
+
+def test_line_and_the_verbs_after_a_run(xspec):
+    """`eqwidth ... err`, `margin` and `flux ... err` answer from the chain, also after `sixsa chain` and `best`."""
+    model = "model TBabs*(powerlaw+gaussian) & 0.1 & 2.1 & 3e-4 & 1.0 & 0.05 & 1e-5"
+    out = xspec.batch(
+        *xspec.loading()[:-1],
+        model,
+        "freeze 4",
+        "freeze 5",
+        *(PRIORS[0], PRIORS[3]),
+        "sixsa prior powerlaw.norm loguniform 1e-5 1e-2",
+        "sixsa prior gaussian.norm loguniform 1e-7 1e-3",
+        f"sixsa run {SMALL} -engine embedded",
+        "eqwidth 3 err 200 90",
+        "margin 2 1.5 3.0 6",
+        "sixsa show",
+        "sixsa plot spectrum",
+        "sixsa plot corner",
+        "chain unload 1",
+        "sixsa chain",
+        'puts "LOADED"',
+        "error 2",
+        "newpar 2 3",
+        "sixsa best",
+        "error 2",
+        "flux 0.5 10 err 100 68",
+    )
+    ended = after(out, "chain loaded")
+    width = after(ended, "eqwidth 3 err 200 90")
+    assert "Parameter distribution is derived from loaded chain files" in width.split("margin")[0]
+    low, high = (float(v) for v in re.search(r"error range:\s+(\S+) - (\S+) keV", width).groups())
+    assert 0 < low < high < 0.1
+    table = fits.getdata(xspec.folder / "sixsa-run" / "chain.fits")
+    index = np.asarray(table[next(name for name in table.names if name.startswith("PhoIndex"))])
+    rows = re.findall(r"^ +[\d.]+ +([\d.]+) +([\d.]+)$", after(ended, "Prob. density").split("sixsa show")[0], re.M)
+    assert len(rows) == 6
+    for share, middle in rows:
+        inside = np.abs(index - float(middle)) < 0.125
+        assert float(share) == pytest.approx(inside.mean(), abs=2e-3)
+    assert {p.name for p in (xspec.folder / "sixsa-run").glob("*.png")} == {"corner.png", "spectrum.png"}
+    assert "verdict: " in ended
+    for part in (after(ended, "LOADED").split("newpar")[0], after(ended, "sixsa best")):
+        assert "Errors calculated from chains" in part
+    assert "derived from loaded chain files" in after(ended, "sixsa best")
+    assert "***" not in ended
 
 
 def test_session_of_two_groups_and_a_named_model(xspec):
