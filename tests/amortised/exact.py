@@ -1,5 +1,7 @@
 """A network whose posterior is known in closed form, and ways to spoil it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from scipy.special import gammainc, gammaincinv, gammaln, ndtri, xlogy
 
@@ -36,12 +38,20 @@ class Stand:
     """What a network has beside its posterior."""
 
     reference = 1.0
-    layout = None
 
     def __init__(self, session, distributions, region=None):
         self.session, self.prior = session, Prior(session.parameters, distributions)
         self.names, self.simulator = self.prior.names, Simulator(session.observations)
+        self.layout = SimpleNamespace(observation=session.observations[0])
         self.proposal = TrainingPrior(self.prior.dim, (1.0, 1.0), 1.0, region=region)
+
+    def total(self, expected, exposure=None):
+        return np.asarray(expected, np.float32)
+
+    def drawn(self, n, seed):
+        """Simulations as training has them."""
+        everywhere = lambda z: (self.session._expected(self.prior.from_normal(z)), np.ones(len(z), bool))  # noqa: E731
+        return self.proposal.draw(n, np.random.default_rng(seed), everywhere)
 
     def simulate(self, expected, rng, exposure=None):
         return rng.poisson(expected).astype(float)
@@ -106,7 +116,6 @@ class PowerLaw(Stand):
         super().__init__(session, [(0.5, 2.5), LogUniform(20.0, 500.0)])
         rng = np.random.default_rng(seed)
         total = self.expected(self.prior.sample(n_training, rng))
-        self.training = {"total": total.astype(np.float32)}
         logs = np.log1p(rng.poisson(total))
         self._mean = logs.mean(axis=0)
         self._basis = np.linalg.svd(logs - self._mean, full_matrices=False)[2][:size]
