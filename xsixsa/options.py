@@ -6,10 +6,14 @@ from dataclasses import asdict, dataclass, replace
 
 from xsixsa.errors import UsageError
 from xsixsa.inference.flow import FlowOptions
+from xsixsa.inference.restrict import Validity
 from xsixsa.summaries.autoencoder import AutoEncoderOptions
 from xsixsa.summaries.base import Summary, check_summary
 
-__all__ = ["Options", "preset"]
+__all__ = ["CRITERIA", "PROPOSALS", "Options", "preset"]
+
+PROPOSALS = ("truncated", "posterior", "restricted", "coarse")
+CRITERIA = ("ess", "efficiency", "volume")
 
 _AUTOENCODER = AutoEncoderOptions()
 _POSTERIOR = FlowOptions()
@@ -26,15 +30,39 @@ class Options:
         Effective sample size asked for; 10 000 resolves a marginal to 2e-3 nat.
     max_evaluations : int
         Evaluations of the engine, whatever for; the run stops there and says that it has not converged.
+    max_seconds : float or None
+        Wall-clock seconds allowed; the run stops at the next block with what it has and says that it has not converged.
+        None, because a limit by the clock makes the result depend on the machine: the seed no longer fixes it.
     rounds : int
         Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior. With 0 the
         draws from the prior are refined without a network: enough for a few parameters and one mode.
+    until : str, tuple of str or None
+        What ends the rounds earlier: ``"ess"``, the pool reached the effective size asked for; ``"efficiency"``, the
+        pool's effective size per draw grew by less than a tenth in the last round; ``"volume"``, the truncated or
+        restricted prior shrank by less than a fifth. The first that is met of several. None: the number of rounds is
+        fixed, since with two there is nothing to save.
     simulations : int
-        Simulations in a round; the first has twice as many.
+        Simulations in a round; the first has twice as many. The published 5 000-10 000 serve a posterior that is used
+        as it comes out; this one only has to lead the correction, which makes good what 2 000 leave.
+    proposal : str or tuple of str
+        Where the next round draws. ``"truncated"``: the prior within the highest-density region of the neural
+        posterior. ``"posterior"``: the neural posterior itself. ``"restricted"``: the prior where a classifier finds
+        simulations worth keeping (see `restrict`), without a network before the last round. ``"coarse"``: the
+        posterior of a small network on principal components. Several: equal parts of each. Truncated by default, as
+        published: its draws need no correction of the loss, so that no network is narrowed by draws of the one before.
+    restrict : float or tuple of float
+        What is worth keeping: the share of simulations with the lowest statistic (a tenth, which leaves some 400 of a
+        standard first round to learn from), or a range (low, high) of total counts.
     quantile : float
         Share of the neural posterior's draws outside the region kept for the next round (1e-3 as published).
     defensive : float
         Share of each round drawn from the prior whatever the network says.
+    ensemble : int
+        Networks trained in each round and averaged as a mixture. One: what it is too sure of is corrected later, and
+        training costs as many times.
+    warm_start : bool
+        Start the flow from its weights of the round before. Not by default: in z the target shrinks from round to
+        round, and what the first round fixed, its scale above all, then no longer fits.
     warm_ess : float
         The pooled weights are tempered to this effective size while a mixture is fitted to them.
     flow_ess : float
@@ -63,10 +91,16 @@ class Options:
 
     ess: int = 10_000
     max_evaluations: int = 150_000
+    max_seconds: float | None = None
     rounds: int = 2
+    until: str | tuple[str, ...] | None = None
     simulations: int = 2_000
+    proposal: str | tuple[str, ...] = "truncated"
+    restrict: float | tuple[float, float] = 0.1
     quantile: float = 1e-3
     defensive: float = 0.1
+    ensemble: int = 1
+    warm_start: bool = False
     warm_ess: float = 300.0
     flow_ess: float = 800.0
     max_refits: int = 8
@@ -80,7 +114,7 @@ class Options:
     refit: FlowOptions = _REFIT
 
     def __post_init__(self):
-        for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws", "oversampling"):
+        for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws", "oversampling", "ensemble"):
             value = getattr(self, name)
             least = 0 if name == "rounds" else 1
             if int(value) != value or value < least:
@@ -88,6 +122,7 @@ class Options:
         if self.correction not in ("refine", "sir"):
             raise UsageError(f"unknown correction {self.correction!r}; known are 'refine' and 'sir'")
         check_summary(self.summary)
+        self._check_rounds()
         if self.max_evaluations < 4 * self.simulations:
             raise UsageError(
                 f"max_evaluations={self.max_evaluations} does not cover the first rounds; "
@@ -96,6 +131,32 @@ class Options:
         for name in ("quantile", "defensive", "exploration"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie in [0, 1), not {getattr(self, name)!r}")
+
+    def _check_rounds(self) -> None:
+        for name, known, given in (
+            ("proposal", PROPOSALS, self.proposals),
+            ("until", CRITERIA, self.criteria),
+        ):
+            for word in given:
+                if word not in known:
+                    raise UsageError(f"unknown {name} {word!r}; known are {', '.join(known)}")
+        if not self.proposals:
+            raise UsageError(f"proposal must not be empty; known are {', '.join(PROPOSALS)}")
+        Validity.of(self.restrict)
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise UsageError(f"max_seconds must be positive, not {self.max_seconds!r}")
+
+    @property
+    def proposals(self) -> tuple[str, ...]:
+        """`proposal`, always as several."""
+        return (self.proposal,) if isinstance(self.proposal, str) else tuple(self.proposal)
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """`until`, always as several."""
+        if self.until is None:
+            return ()
+        return (self.until,) if isinstance(self.until, str) else tuple(self.until)
 
     def changed(self, **values) -> Options:
         """A copy with some settings changed; None leaves a setting as it is."""

@@ -93,7 +93,12 @@ class NeuralPosterior:
         self._dim = 0
 
     def fit(
-        self, z: np.ndarray, summaries: Callable[[int], np.ndarray], rng: np.random.Generator, warm: bool = False
+        self,
+        z: np.ndarray,
+        summaries: Callable[[int], np.ndarray],
+        rng: np.random.Generator,
+        warm: bool = False,
+        weights: np.ndarray | None = None,
     ) -> None:
         """Train on simulations.
 
@@ -107,15 +112,19 @@ class NeuralPosterior:
         rng
             Source of all randomness.
         warm
-            Start from the weights of the fit before, where there was one.
+            Start from the weights of the fit before, where there was one for summaries of this length.
+        weights
+            Of every simulation in the loss, mean 1, shape (n,); None where all weigh the same.
         """
         self.history = []
-        warm = warm and len(self._estimators) == self.ensemble
+        warm = warm and len(self._estimators) == self.ensemble and summaries(0).shape[1] == len(self._mean)
         if not warm:
             self._estimators = []
         for number in range(self.ensemble):
             with torch_state(rng):
-                estimator, history = self._fit(z, summaries, self._estimators[number] if warm else None, number)
+                estimator, history = self._fit(
+                    z, summaries, weights, self._estimators[number] if warm else None, number
+                )
             if not warm:
                 self._estimators.append(estimator)
             self.history += [{**h, "network": number} for h in history] if self.ensemble > 1 else history
@@ -174,6 +183,10 @@ class NeuralPosterior:
         """
         terms = [ManyFlow(e.net).log_prob(z, self._condition(e, summaries)) for e in self._estimators]
         return terms[0] if len(terms) == 1 else logsumexp(terms, axis=0) - np.log(len(terms))
+
+    def condition(self, summaries: np.ndarray) -> np.ndarray:
+        """What the first flow sees of summaries of shape (m, k): standardised, or what the embedding makes of them."""
+        return self._condition(self._estimators[0], summaries)
 
     def state(self) -> dict[str, np.ndarray | float | int | str]:
         """Everything that :meth:`from_state` needs, as plain arrays, numbers and text."""
@@ -248,7 +261,7 @@ class NeuralPosterior:
             parts = torch.as_tensor(scaled).split(4096)
             return torch.cat([estimator.embedding_net(rows) for rows in parts]).numpy()
 
-    def _fit(self, z, summaries, estimator, number: int):
+    def _fit(self, z, summaries, weights, estimator, number: int):
         import torch
 
         options, self._dim = self.options, z.shape[1]
@@ -266,14 +279,19 @@ class NeuralPosterior:
             estimator = build_conditional(options, target[used], condition, self._embedding(number))
         validation = torch.as_tensor(self._scale(first[held.numpy()]))
 
+        weights = None if weights is None else torch.as_tensor(np.asarray(weights, np.float32))
+
+        def mean(loss, rows):
+            return loss.mean() if weights is None else (weights[rows] * loss).mean()
+
         def loss_of(epoch: int, training: bool):
             if not training:
-                yield estimator.loss(target[held], validation).mean()
+                yield mean(estimator.loss(target[held], validation), held)
                 return
             condition = torch.as_tensor(self._scale(summaries(epoch + 1)))
             for rows in used[torch.randperm(len(used))].split(options.batch):
                 if self.embedding is not None and len(rows) < 2:
                     continue  # no batch normalisation learns from one spectrum
-                yield estimator.loss(target[rows], condition[rows]).mean()
+                yield mean(estimator.loss(target[rows], condition[rows]), rows)
 
         return estimator, train(estimator, loss_of, -(-len(used) // options.batch), options)

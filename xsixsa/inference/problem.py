@@ -14,8 +14,12 @@ from xsixsa.prior import Prior
 __all__ = ["BudgetSpent", "Problem"]
 
 
+# With a budget in seconds points are evaluated in parts of at least so many: the block of one worker.
+_LEAST_PART = 256
+
+
 class BudgetSpent(Exception):
-    """The evaluations allowed are used up: a signal between the stages, never shown to a user."""
+    """The evaluations or the seconds allowed are used up: a signal between the stages, never shown to a user."""
 
 
 class Problem:
@@ -31,6 +35,9 @@ class Problem:
         Evaluations allowed in all.
     progress
         Called as ``progress(stage, n_evaluations, ess)`` now and then.
+    max_seconds
+        Wall-clock seconds allowed in all, from now on; None for no limit. What is being evaluated when they end is
+        finished, and so is a training.
 
     Attributes
     ----------
@@ -40,8 +47,16 @@ class Problem:
         Wall-clock seconds by stage.
     """
 
-    def __init__(self, prior: Prior, evaluate: Callable, max_evaluations: int, progress: Callable | None = None):
+    def __init__(
+        self,
+        prior: Prior,
+        evaluate: Callable,
+        max_evaluations: int,
+        progress: Callable | None = None,
+        max_seconds: float | None = None,
+    ):
         self.prior, self._evaluate, self.max_evaluations = prior, evaluate, max_evaluations
+        self.max_seconds, self._start, self._overtime = max_seconds, time.perf_counter(), False
         self._progress = progress or (lambda stage, n_evaluations, ess: None)
         self.n_evaluations, self.seconds = 0, {}
         self.failures: dict[int, int] = {}
@@ -54,8 +69,36 @@ class Problem:
 
     @property
     def remaining(self) -> int:
-        """Evaluations left."""
+        """Evaluations left; none when the seconds are over."""
+        if self.out_of_time:
+            return 0
         return max(0, self.max_evaluations - self.n_evaluations)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the problem was made, and those charged to it."""
+        return time.perf_counter() - self._start
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the seconds allowed are over."""
+        return self.max_seconds is not None and not self._overtime and self.elapsed >= self.max_seconds
+
+    def charge(self, stage: str, evaluations: int, seconds: float) -> None:
+        """Count what was spent on this run before the problem was made."""
+        self.n_evaluations += evaluations
+        self._start -= seconds
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    @contextmanager
+    def overtime(self, evaluations: int):
+        """So many further evaluations are allowed inside, whatever was spent: a result needs its last touches."""
+        before = self.max_evaluations
+        self.max_evaluations, self._overtime = self.n_evaluations + evaluations, True
+        try:
+            yield
+        finally:
+            self.max_evaluations, self._overtime = before, False
 
     @contextmanager
     def stage(self, name: str):
@@ -86,9 +129,31 @@ class Problem:
         z = z[: self.remaining]
         if not len(z):
             raise BudgetSpent
+        parts = []
         with self.stage("simulate"):
-            theta = self.prior.from_normal(z)
-            result = self._evaluate(theta, lambda done: self.report(done=done))
+            for rows in self._parts(len(z)):
+                parts.append(self._evaluate_part(z[rows], keep_expected))
+        if len(parts) == 1:
+            return parts[0]
+        expected = np.concatenate([p.expected for p in parts]) if keep_expected else None
+        z, log_l, reason = (np.concatenate([getattr(p, k) for p in parts]) for k in ("z", "log_likelihood", "reason"))
+        return Draws(z, log_l, reason, expected)
+
+    def _parts(self, n: int):
+        """Slices of n points; with a budget in seconds as many as time will be left for, by the speed so far."""
+        if self.max_seconds is None or self._overtime:
+            yield slice(0, n)
+            return
+        done, started = 0, time.perf_counter()
+        while done < n and (not done or not self.out_of_time):
+            rate = done / max(time.perf_counter() - started, 1e-9)
+            part = max(_LEAST_PART, int(rate * (self.max_seconds - self.elapsed)))
+            yield slice(done, min(done + part, n))
+            done = min(done + part, n)
+
+    def _evaluate_part(self, z: np.ndarray, keep_expected: bool) -> Draws:
+        theta = self.prior.from_normal(z)
+        result = self._evaluate(theta, lambda done: self.report(done=done))
         self.n_evaluations += len(z)
         for reason, count in zip(*np.unique(result.reason, return_counts=True), strict=True):
             if reason:

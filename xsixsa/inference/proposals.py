@@ -15,6 +15,7 @@ __all__ = [
     "MixtureProposal",
     "PriorProposal",
     "Proposal",
+    "RegionPrior",
     "StudentMixture",
     "TruncatedPrior",
     "log_standard_normal",
@@ -155,25 +156,11 @@ class _Box:
         return ((y >= self.low) & (y <= self.high)).all(axis=1)
 
 
-class TruncatedPrior(Proposal):
-    """The prior restricted to the region where another density exceeds a threshold.
+class RegionPrior(Proposal):
+    """The prior restricted to a region: indicator times prior over the prior mass of the region, which is measured.
 
-    Deistler, Goncalves & Macke 2022 (TSNPE). The region is the highest-density region of `density`, intersected with
-    a box around it; the box is drawn from exactly and points outside the region are rejected, so that the prior mass
-    of the region is measured on the way.
-
-    Parameters
-    ----------
-    density
-        Any proposal; its highest-density region is kept.
-    quantile
-        Share of the density's own draws that falls outside the region.
-    rng
-        Source of randomness for the threshold and the volume.
-    n_threshold
-        Draws of `density` from which threshold and box are taken.
-    n_volume
-        Accepted points on which the volume rests; its relative error is about one over the square root.
+    The region lies within a box that is drawn from exactly; points of the box outside the region are rejected.
+    Subclasses set `_box`, say which points `_exceeds`, and call `_measure_volume`.
 
     Attributes
     ----------
@@ -183,38 +170,23 @@ class TruncatedPrior(Proposal):
         Log of the prior mass kept, and its standard error.
     """
 
-    name = "truncated prior"
+    _box: _Box
 
-    def __init__(
-        self,
-        density: Proposal,
-        rng: np.random.Generator,
-        quantile: float = 1e-3,
-        n_threshold: int = 10_000,
-        n_volume: int = 5_000,
-        max_tries: int = 2_000_000,
-    ):
-        points = density.sample(n_threshold, rng)
-        log_density = density.log_prob(points)
-        self.density, self.threshold = density, float(np.quantile(log_density, quantile))
-        self._box = _Box.around(points[log_density >= self.threshold], margin=0.05)
+    def _exceeds(self, z: np.ndarray) -> np.ndarray:
+        """Which points of the box lie in the region, shape (n,)."""
+        raise NotImplementedError
+
+    def _measure_volume(self, n_volume: int, max_tries: int, rng: np.random.Generator) -> None:
         self._spare: list[np.ndarray] = []
-        accepted, tried = self._measure(n_volume, max_tries, rng)
-        self.acceptance = accepted / tried
-        self.log_volume = self._box.log_mass + np.log(max(accepted, 1) / tried)
-        self.log_volume_err = float(np.sqrt((1 - self.acceptance) / max(accepted, 1)))
-
-    def _measure(self, wanted: int, most: int, rng: np.random.Generator) -> tuple[int, int]:
         accepted = tried = 0
-        while accepted < wanted and tried < most:
+        while accepted < n_volume and tried < max_tries:
             z = self._box.sample(50_000, rng)
             kept = z[self._exceeds(z)]
             self._spare.append(kept)
             accepted, tried = accepted + len(kept), tried + len(z)
-        return accepted, tried
-
-    def _exceeds(self, z: np.ndarray) -> np.ndarray:
-        return self.density.log_prob(z) >= self.threshold
+        self.acceptance = accepted / tried
+        self.log_volume = self._box.log_mass + np.log(max(accepted, 1) / tried)
+        self.log_volume_err = float(np.sqrt((1 - self.acceptance) / max(accepted, 1)))
 
     def contains(self, z: np.ndarray) -> np.ndarray:
         """Which points lie in the region, shape (n,)."""
@@ -233,3 +205,44 @@ class TruncatedPrior(Proposal):
 
     def log_prob(self, z):
         return np.where(self.contains(z), log_standard_normal(z) - self.log_volume, -np.inf)
+
+
+class TruncatedPrior(RegionPrior):
+    """The prior restricted to the region where another density exceeds a threshold.
+
+    Deistler, Goncalves & Macke 2022 (TSNPE). The region is the highest-density region of `density`, intersected with
+    a box around it.
+
+    Parameters
+    ----------
+    density
+        Any proposal; its highest-density region is kept.
+    quantile
+        Share of the density's own draws that falls outside the region.
+    rng
+        Source of randomness for the threshold and the volume.
+    n_threshold
+        Draws of `density` from which threshold and box are taken.
+    n_volume
+        Accepted points on which the volume rests; its relative error is about one over the square root.
+    """
+
+    name = "truncated prior"
+
+    def __init__(
+        self,
+        density: Proposal,
+        rng: np.random.Generator,
+        quantile: float = 1e-3,
+        n_threshold: int = 10_000,
+        n_volume: int = 5_000,
+        max_tries: int = 2_000_000,
+    ):
+        points = density.sample(n_threshold, rng)
+        log_density = density.log_prob(points)
+        self.density, self.threshold = density, float(np.quantile(log_density, quantile))
+        self._box = _Box.around(points[log_density >= self.threshold], margin=0.05)
+        self._measure_volume(n_volume, max_tries, rng)
+
+    def _exceeds(self, z: np.ndarray) -> np.ndarray:
+        return self.density.log_prob(z) >= self.threshold
