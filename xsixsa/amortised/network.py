@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from xsixsa.amortised.pattern import Pattern
-from xsixsa.amortised.store import distribution_from, distribution_state, read_tree, write_tree
+from xsixsa.amortised.store import distribution_from, distribution_state, read_tree, tree_hash, write_tree
 from xsixsa.amortised.training_prior import TrainingPrior
 from xsixsa.errors import UsageError
 from xsixsa.inference.proposals import Proposal
@@ -46,8 +46,10 @@ class Network:
     history : dict
         Losses of the summary and of the flow.
     training : dict
-        ``z`` (n, d), ``exposure`` (n,), ``summary`` (n, k) and ``total`` (n,) counts of some training spectra, kept
-        to see whether another spectrum is like them.
+        Some training spectra, kept to see whether another spectrum is like them: ``z`` (n, d), ``exposure`` (n,),
+        and of one noisy realisation the ``summary`` (n, k) and the number of ``counts`` (n,).
+    familiarity : Familiarity or None
+        What tells whether another spectrum is like those of the training.
     settings : dict
         Seed, number of simulations, options, seconds by stage, versions.
     """
@@ -63,6 +65,7 @@ class Network:
         history: dict | None = None,
         training: dict | None = None,
         settings: dict | None = None,
+        familiarity=None,
     ):
         self.prior, self.layout, self.summary, self.posterior, self.proposal = (
             prior,
@@ -72,6 +75,7 @@ class Network:
             proposal,
         )
         self.simulator = Simulator((layout.observation,))
+        self.familiarity = familiarity
         self.history, self.training, self.settings = history or {}, training or {}, settings or {}
 
     def __repr__(self) -> str:
@@ -106,6 +110,12 @@ class Network:
             "prior": [{k: row[k] for k in ("name", "prior")} for row in self.prior.describe()],
             "training": self.proposal.describe(),
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of everything that decides about a posterior: prior, pattern, weights."""
+        tree = self.state()
+        return tree_hash({k: tree[k] for k in ("prior", "pattern", "summary", "posterior", "proposal")})
 
     @property
     def exposure(self) -> tuple[float, float]:
@@ -203,6 +213,7 @@ class Network:
             "proposal": self.proposal.state(),
             "history": self.history,
             "training": self.training,
+            "familiarity": None if self.familiarity is None else self.familiarity.state(),
             "settings": self.settings,
         }
 
@@ -218,6 +229,7 @@ class Network:
     @classmethod
     def from_state(cls, tree: dict) -> Network:
         """The network whose :meth:`state` this is."""
+        from xsixsa.amortised.familiarity import Familiarity
         from xsixsa.inference.flow import NeuralPosterior
         from xsixsa.summaries.base import summary_from_state
 
@@ -237,6 +249,7 @@ class Network:
             history=tree["history"],
             training=tree["training"],
             settings=tree["settings"],
+            familiarity=None if tree["familiarity"] is None else Familiarity.from_state(tree["familiarity"]),
         )
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from xsixsa.distributions import Distribution, Frozen, _Truncated, as_distribution
 from xsixsa.errors import OutputError
 
-__all__ = ["distribution_from", "distribution_state", "read_tree", "write_tree"]
+__all__ = ["distribution_from", "distribution_state", "read_tree", "tree_hash", "write_tree"]
 
 _ARRAY = "__array__"
 
@@ -89,6 +89,13 @@ def read_tree(path: str | os.PathLike, kind: str, version: int) -> dict:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OutputError(f"{path}: not a {kind}, cut short or damaged ({reason}); copy the file again") from None
     return _join(plain, arrays)
+
+
+def tree_hash(tree: dict) -> str:
+    """SHA-256 (hexadecimal) of a tree: the checksum that it would be written with."""
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps(_split(tree, "", arrays), sort_keys=True)
+    return _checksum(text, arrays)
 
 
 def _take(name: str, item, arrays: dict) -> None:

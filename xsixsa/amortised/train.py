@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xsixsa.amortised.familiarity import Familiarity
 from xsixsa.amortised.network import Network
 from xsixsa.amortised.pattern import Pattern, pattern_of
 from xsixsa.amortised.read import Reading, read_spectrum
@@ -29,7 +30,9 @@ __all__ = ["TrainOptions", "train"]
 _FLOW = FlowOptions(transforms=3, hidden=64, batch=256, epochs=120, patience=20, learning_rate=2e-3, validation=0.1)
 _COARSE = FlowOptions(transforms=3, hidden=64, batch=256, epochs=40, patience=8, learning_rate=3e-3)
 # Training spectra whose summaries are kept with the network, to compare others with.
-_KEPT = 4_000
+_KEPT = 2_000
+# Spectra that no training sees, against which others are compared.
+_HELD = 2_000
 # Draws of each coarse posterior that describe the union.
 _UNION_DRAWS = 20_000
 
@@ -48,12 +51,15 @@ class TrainOptions:
         Its training spectra.
     ensemble : int
         Flows, averaged.
+    false_alarm : float
+        Share of good spectra that are flagged as unlike the training set.
     """
 
     flow: FlowOptions = _FLOW
     coarse: FlowOptions = _COARSE
     coarse_simulations: int = 4_000
     ensemble: int = 1
+    false_alarm: float = 0.01
 
 
 def train(
@@ -166,7 +172,7 @@ class _Training:
         self.session, self.prior, self.layout, self.options = session, prior, layout, options
         self._pool, self._reporter, self.seed = pool, reporter, seed
         self._exposure = exposure or (layout.observation.exposure,) * 2
-        self._rng = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)]
+        self._rng = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
         self.seconds: dict[str, float] = {}
         self._stage = "start"
 
@@ -178,6 +184,7 @@ class _Training:
         drawn = self._draw(network.proposal, simulations, self._rng[0])
         self._learn(network, drawn, summary, self.options.flow, self._rng[1])
         network.training = self._keep(network, drawn)
+        self._acquaint(network)
         network.settings = self._settings(simulations)
         return network
 
@@ -265,6 +272,12 @@ class _Training:
         )
         return region
 
+    def _acquaint(self, network: Network) -> None:
+        """Learn from spectra that took no part in training what a spectrum like them looks like."""
+        held = self._draw(network.proposal, _HELD, self._rng[3])
+        with self.stage("compare"):
+            network.familiarity = Familiarity.fit(network, held, self._rng[3], self.options.false_alarm)
+
     def _keep(self, network: Network, drawn: Drawn) -> dict:
         """Some training spectra with fresh noise, as the network sees them."""
         rng = self._rng[1]
@@ -275,7 +288,7 @@ class _Training:
             "z": drawn.z[rows],
             "exposure": exposure,
             "summary": network.summarise(noisy, exposure),
-            "total": noisy.sum(axis=1),
+            "counts": noisy.sum(axis=1),
         }
 
     def _settings(self, simulations: int) -> dict:

@@ -1,0 +1,177 @@
+"""From a finished correction to a result with its verdict, as a run of its own would give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from xsixsa.amortised.correct import Correction
+from xsixsa.correction.evidence import Evidence, estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
+from xsixsa.correction.pool import effective_size
+from xsixsa.diagnostics.edges import edge_warnings
+from xsixsa.diagnostics.goodness import goodness
+from xsixsa.diagnostics.likelihood import distrust
+from xsixsa.inference.proposals import log_standard_normal
+from xsixsa.result import Result
+from xsixsa.verdict import Verdict, judge
+
+__all__ = ["result_of", "verdict_of"]
+
+_PREDICTIVE_DRAWS = 100
+
+
+def verdict_of(correction: Correction, warnings: list[str], fit_sigma: float | None = None) -> tuple[Verdict, dict]:
+    """Verdict on a correction and the numbers behind it.
+
+    Parameters
+    ----------
+    correction
+        A correction that is done.
+    warnings
+        What the user should know all the same.
+    fit_sigma
+        How many sigma the best statistic lies above what the model predicts for itself; None where that is unknown.
+    """
+    numbers = _numbers(correction)
+    numbers["goodness"] = fit_sigma
+    return judge(numbers, warnings, distrust((correction.observation,))), numbers
+
+
+def _evidence(correction: Correction) -> Evidence:
+    return estimate_evidence(correction.final_log_weights)
+
+
+def _numbers(correction: Correction) -> dict:
+    pool, final = correction.pool, correction.final_log_weights
+    log_w, evidence = pool.honest_log_weights(), _evidence(correction)
+    missed = 1.0
+    if np.isfinite(evidence.value):
+        ratio = log_standard_normal(pool.z) + pool.log_likelihood - correction.final.log_prob(pool.z)
+        missed = mass_not_covered(log_w, ratio, evidence.value)
+    ess = effective_size(log_w)
+    finite = np.isfinite(log_w).any()
+    return {
+        "ess": ess,
+        "ess_wanted": correction.options.ess,
+        "pareto_k": float(np.max([pareto_k(log_w), pareto_k(final)])),
+        "log_evidence": evidence.value,
+        "log_evidence_err": evidence.error,
+        "log_evidence_pooled": pool.log_evidence,
+        "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / len(pool), 0.0))),
+        "half_sample_shift": half_sample_shift(final),
+        "missed_mass": missed,
+        "largest_weight": float(np.exp(log_w.max() - pool.log_evidence)) if finite else 1.0,
+        "budget_spent": correction.budget_spent,
+        "max_evaluations": correction.options.max_evaluations,
+        "interrupted": False,
+        "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
+    }
+
+
+def result_of(
+    correction: Correction,
+    evaluate: Callable,
+    *,
+    warnings: list[str],
+    seed: int,
+    engine: dict,
+    settings: dict,
+    fingerprint: str,
+    session_text: str = "",
+) -> Result:
+    """Result of one spectrum.
+
+    Parameters
+    ----------
+    correction
+        A correction that is done.
+    evaluate
+        ``evaluate(z)`` -> (expected source counts of the reference observation, valid), for predictive spectra of
+        draws whose expected counts are no longer at hand.
+    warnings
+        What the user should know.
+    seed, engine, settings, fingerprint, session_text
+        Stored with the result.
+    """
+    network, pool, prior = correction.network, correction.pool, correction.network.prior
+    z, log_l, log_w = pool.z, pool.log_likelihood, pool.honest_log_weights()
+    weights = _normalised(log_w)
+    theta = prior.from_normal(z)
+    u = prior.cdf(theta)
+    best, predictive = _predictive(correction, weights, evaluate)
+    fit_quality: dict = {}
+    if correction.observation.background is None and np.isfinite(best).all():
+        fit_quality = dict(goodness(-2 * log_l.max(), best, prior.dim))
+    notes = [*warnings, *prior.notes, *edge_warnings(prior, u, weights)]
+    verdict, numbers = verdict_of(correction, notes, fit_quality.get("z"))
+    final, evidence = correction.final_log_weights, _evidence(correction)
+    return Result(
+        parameters=_parameters(prior),
+        theta=theta,
+        u=u,
+        weights=weights,
+        statistic=np.where(np.isfinite(log_l), -2 * log_l, np.nan),
+        log_prior=log_standard_normal(z),
+        log_proposal=pool.honest_log_proposal(),
+        final_log_weights=final,
+        log_evidence=evidence.value,
+        log_evidence_err=evidence.error,
+        log_evidence_pooled=numbers["log_evidence_pooled"],
+        ess=numbers["ess"],
+        efficiency=effective_size(final) / max(len(final), 1),
+        efficiency_total=numbers["ess"] / max(correction.n_evaluations, 1),
+        pareto_k=numbers["pareto_k"],
+        n_evaluations=correction.n_evaluations,
+        n_failed=int(np.sum(~np.isfinite(log_l))),
+        seconds={},
+        predictive=predictive,
+        predictive_best=best,
+        observations=[_observation(correction.observation)],
+        dof=len(correction.observation.counts) - prior.dim,
+        engine=dict(engine),
+        seed=seed,
+        verdict=verdict,
+        model_expression=network.layout.facts["model"]["expression"],
+        settings=dict(settings),
+        options={"ess": correction.options.ess, "max_evaluations": correction.options.max_evaluations},
+        history={"correction": correction.history, "refined": correction.refined},
+        goodness=fit_quality,
+        session_text=session_text,
+        fingerprint=fingerprint,
+    )
+
+
+def _normalised(log_w: np.ndarray) -> np.ndarray:
+    if not np.isfinite(log_w).any():
+        return np.full(len(log_w), 1.0 / len(log_w))
+    weights = np.exp(log_w - log_w.max())
+    return weights / weights.sum()
+
+
+def _predictive(correction: Correction, weights, evaluate) -> tuple[np.ndarray, np.ndarray]:
+    """Expected source counts at the best draw, (bins,), and at equal-weight draws, (m, bins)."""
+    chosen = correction.rng.choice(len(weights), size=_PREDICTIVE_DRAWS, p=weights)
+    best = int(np.argmax(correction.pool.log_likelihood))
+    rows = np.append(best, chosen)
+    kept = correction.expected
+    if rows.max() < len(kept):
+        own = kept[rows]
+    else:
+        own, _ = correction.likelihood(*evaluate(correction.pool.z[rows]))
+    return own[0].astype(np.float64), own[1:].astype(np.float32)
+
+
+def _parameters(prior) -> list[dict]:
+    rows = []
+    for p, described in zip(prior.parameters, prior.describe(), strict=True):
+        row = {k: getattr(p, k) for k in ("name", "full_name", "component", "parameter", "unit", "index", "source")}
+        row |= {"group": p.group, "min": p.min, "max": p.max, "value_at_start": p.value}
+        rows.append(row | {"prior": described["prior"], "prior_origin": described["origin"]})
+    return rows
+
+
+def _observation(o) -> dict:
+    row = {"index": 1, "name": o.name, "counts": o.counts, "edges": o.edges, "exposure": o.exposure}
+    background = None if o.background is None else o.background.counts
+    return row | {"background_counts": background, "background_scale": o.background_ratio}
