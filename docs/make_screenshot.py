@@ -1,7 +1,7 @@
 """Pictures for the documents, through a headless Chromium.
 
 xsixsa demo --out demo-run
-python docs/make_screenshot.py report demo-run/run      # docs/figures/report.png
+python docs/make_screenshot.py report demo-run/run      # docs/figures/report.png and report-phone.png
 
 xspec - session.xcm > said.txt                          # examples/prompt_session.xcm says how
 python docs/make_screenshot.py prompt said.txt          # docs/figures/prompt.png
@@ -27,8 +27,9 @@ PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>XSPEC</tit
 
 
 def report_page(run, folder):
-    """The report of a run; width and height of the picture."""
-    return write_report(xsixsa.load(run), folder / "report.html"), (1150, 1150)
+    """The report of a run, and for each picture its name, width, height and scale: on a desk, on a phone."""
+    page = write_report(xsixsa.load(run), folder / "report.html")
+    return page, [("report", 1150, 1150, 1.0), ("report-phone", 390, 844, 1.5)]
 
 
 def prompt_page(said, folder):
@@ -39,19 +40,20 @@ def prompt_page(said, folder):
     lines = [line.split("\r")[-1] for line in re.sub(r"\n\n(?=XSPEC12>sixsa prior)", "\n", text).split("\n")]
     page = folder / "prompt.html"
     page.write_text(PAGE.format(html.escape("\n".join(lines).rstrip())))
-    return page, (1060, 19 * len(lines) + 10)
+    return page, [("prompt", 1060, 19 * len(lines) + 10, 1.0)]
 
 
-def main(kind, source):
-    """Make one picture."""
+def main(kind, source, figures=HERE / "figures"):
+    """Make the pictures of one kind."""
     if missing():
         sys.exit(missing())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        page, size = {"report": report_page, "prompt": prompt_page}[kind](source, folder)
-        with browser(folder / "profile", *size) as tab:
-            tab.open(page)
-            tab.picture(HERE / "figures" / f"{kind}.png")
+        page, pictures = {"report": report_page, "prompt": prompt_page}[kind](source, folder)
+        for name, width, height, scale in pictures:
+            with browser(folder / f"profile-{name}", width, height, scale) as tab:
+                tab.open(page)
+                tab.picture(Path(figures) / f"{name}.png")
 
 
 if __name__ == "__main__":

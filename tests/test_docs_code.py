@@ -1,19 +1,34 @@
-"""Every Python block of the README and the documents runs, in order within its document, or says why it does not."""
+"""Every code block of the README and the documents runs, in order within its document, or says why it does not."""
 
 import itertools
+import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from docs_blocks import REPOSITORY, blocks
 
+from tests.tcl.conftest import Prompt, interpreters
 from xsixsa.demo import make_demo
 
-DOCUMENTS = {name: list(group) for name, group in itertools.groupby(blocks(), key=lambda block: block.document)}
+
+def by_document(language):
+    held = itertools.groupby(blocks(language), key=lambda block: block.document)
+    return {name: list(group) for name, group in held}
+
+
+DOCUMENTS = by_document("python")
 # these fit a spectrum, load a run, or draw: minutes where the machine is busy
-SLOW = {"README.md", "getting-started.md", "results.md", "bxa.md", "embedded.md"}
+SLOW = {"README.md", "in-pyxspec.md", "results.md", "bxa.md", "embedded.md"}
+# what the shell runs in one go, and the prompt
+SHELL = {name: [b for b in held if not b.why and not b.by] for name, held in by_document("sh").items()}
+PROMPT = by_document("xspec")
+# settings that take less than a minute, where a block asks for a run
+SMALL = "-ess 300 -seed 1 -max-evaluations 12000 -engine embedded"
 
 
 def cases():
@@ -22,12 +37,28 @@ def cases():
 
 
 def test_there_are_blocks_to_run():
-    assert {"README.md", "getting-started.md", "priors.md", "adding-a-component.md"} <= set(DOCUMENTS)
+    assert {"README.md", "in-pyxspec.md", "priors.md", "adding-a-component.md"} <= set(DOCUMENTS)
+    assert SHELL["from-the-shell.md"] and {"at-the-prompt.md", "results.md"} <= set(PROMPT)
 
 
-@pytest.mark.parametrize("block", blocks(), ids=str)
+def test_every_block_has_a_language_that_is_run():
+    assert {block.language for block in blocks()} == {"python", "sh", "xspec"}
+    for block in blocks():
+        # a block that another test runs names the file, which knows the document
+        if block.by:
+            text = (REPOSITORY / block.by).read_text()
+            assert "README" in text or block.document in text, block
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_blocks_are_python(block):
     compile(block.code, str(block), "exec")
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_blocks_are_shell(block):
+    done = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 @pytest.fixture
@@ -68,6 +99,105 @@ def test_document_runs(held, place):
             exec(compile(block.code, str(block), "exec"), names)
 
 
+def save_session(place):
+    """`session.xcm` as XSPEC leaves it."""
+    import xspec
+
+    xspec.AllData("1:1 source.pha")
+    xspec.AllData.ignore("bad")
+    xspec.AllData.ignore("**-0.5 10.0-**")
+    xspec.Model("TBabs*powerlaw")
+    xspec.Xset.save(str(place / "session.xcm"), info="a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held", [pytest.param(held, id=name) for name, held in SHELL.items() if held])
+def test_document_runs_in_the_shell(held, place):
+    """With an empty home; every command has to end well, as the shell sees it."""
+    save_session(place)
+    (place / "home").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = "set -e\n" + "\n".join(block.code for block in held)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=place,
+        env={**os.environ, "HOME": str(place / "home"), "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (place / "run" / "report.html").is_file()
+    assert "exit status" not in done.stdout
+
+
+def typed(held):
+    """Lines as typed, without XSPEC's prompt."""
+    lines = [line for block in held if not block.why for line in block.code.splitlines()]
+    assert all(line.startswith("XSPEC12> ") for line in lines)
+    return [line.removeprefix("XSPEC12> ") for line in lines]
+
+
+@pytest.mark.tcl
+@pytest.mark.parametrize("tclsh", interpreters(), ids=os.path.basename)
+@pytest.mark.parametrize("held", [pytest.param(held, id=name) for name, held in PROMPT.items()])
+def test_document_runs_at_a_stand_in_of_the_prompt(held, tclsh, tmp_path):
+    """XSPEC's own commands are stand-ins, and so is the Python side: what `sixsa` is told has to be right."""
+    python = tmp_path / "python"
+    standin = REPOSITORY / "tests" / "tcl" / "python_standin.py"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{standin}" "$@"\n')
+    python.chmod(0o755)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "chain.fits").write_text("chain")
+    lines = typed(held)
+    commands = {line.split()[0] for line in lines} - {"sixsa", "chain", "fit", "model"}
+    assert commands <= {"data", "ignore", "statistic", "abund", "error", "flux"}
+    loaded = "set standin::spectra [list /data/source.pha]"
+    out = Prompt(tclsh, folder, python)(*(f"proc {name} {{args}} {{}}" for name in sorted(commands)), loaded, *lines)
+    assert "chain.fits" in out and "sixsa: internal error" not in out
+
+
+@pytest.mark.slow
+@pytest.mark.tcl
+@pytest.mark.skipif(shutil.which("xspec") is None, reason="no xspec on the PATH (HEASoft is not initialised)")
+@pytest.mark.parametrize("held", [pytest.param(held, id=name) for name, held in PROMPT.items()])
+def test_document_runs_at_the_real_prompt(held, place):
+    """In batch, with small settings where a block asks for a run; all that XSPEC refuses begins with three stars."""
+    from xsixsa.prompt.install import install_tcl, plan
+
+    (place / "home").mkdir()
+    installation = plan(place / "home", sys.executable)
+    install_tcl(installation)
+    folder, lines = place, [re.sub(r"^sixsa run$", f"sixsa run {SMALL}", line) for line in typed(held)]
+    if held[0].document == "results.md":
+        first_run(place)
+        # names of files in a saved session are absolute
+        folder, lines = place / "run", ["@session.xcm", *lines]
+    script = place / "script.xcm"
+    # what XSPEC asks is answered; starting values of a new model are its own
+    script.write_text("\n".join([installation.batch_line, "query yes", *with_values(lines)]) + "\n")
+    done = subprocess.run(
+        ["xspec", "-", str(script)],
+        cwd=folder,
+        env={**os.environ, "HOME": str(place / "home"), "PGPLOT_TYPE": "/null"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    out = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    assert "***" not in out, out[-3000:]
+    assert "Errors calculated from chains" in out
+    assert "Parameter distribution is derived from loaded chain files" in out
+
+
+def with_values(lines):
+    """A script has to answer what `model` asks for: an empty line for each parameter takes its default."""
+    for line in lines:
+        yield line + " & & &" if line.startswith("model ") else line
+
+
 def site(folder):
     """Build the site."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
@@ -85,8 +215,6 @@ def built(tmp_path_factory):
 
 
 def test_site_is_built_without_warnings_and_needs_nothing_from_outside(built):
-    import re
-
     pages = list(built.glob("*.html"))
     assert {"index.html", "reference.html", "benchmarks.html", "results.html"} <= {page.name for page in pages}
     for page in pages:
@@ -96,8 +224,6 @@ def test_site_is_built_without_warnings_and_needs_nothing_from_outside(built):
 
 
 def test_links_of_the_site_lead_somewhere(built):
-    import re
-
     for page in built.glob("*.html"):
         for target in re.findall(r"href=\"([^\"]+)\"", page.read_text()):
             # the page of errors knows only addresses from the site's root

@@ -58,8 +58,8 @@ def _request(url, body):
 
 
 @contextmanager
-def browser(profile, width=1000, height=900):
-    """A browser of that size (CSS pixels), with a profile of its own."""
+def browser(profile, width=1000, height=900, scale=1.0):
+    """A browser of that size (CSS pixels, each of `scale` pixels), with a profile of its own."""
     binary = next(path for path in map(shutil.which, BROWSERS) if path)
     driver = subprocess.Popen(
         [shutil.which("chromedriver"), "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -71,10 +71,11 @@ def browser(profile, width=1000, height=900):
             assert line, "chromedriver did not start"
             if "successfully on port" in line:
                 base = f"http://127.0.0.1:{line.rstrip().rstrip('.').split()[-1]}"
+        metrics = {"width": width, "height": height, "pixelRatio": scale, "touch": False}
         options = {
             "binary": binary,
             "args": [*_FLAGS, f"--user-data-dir={profile}"],
-            "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": False}},
+            "mobileEmulation": {"deviceMetrics": metrics},
         }
         capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = _request(f"{base}/session", {"capabilities": {"alwaysMatch": capabilities}})["sessionId"]

@@ -1,5 +1,7 @@
 """The report in a real browser: quiet, whole without a network, and usable on a phone and by keyboard."""
 
+from pathlib import Path
+
 import pytest
 
 from report.browser import browser, missing
@@ -78,3 +80,28 @@ def test_text_stands_out(report, tmp_path):
         tab.open(report)
         tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert tab.run(CONTRAST) == []
+
+
+def test_pictures_of_the_documents_are_made_by_their_script(tmp_path, monkeypatch):
+    """The script draws the report of a run as it looks on a desk and on a phone, and a session at the prompt."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "docs"))
+    import make_screenshot
+
+    full_result().save(tmp_path / "result.h5")
+    make_screenshot.main("report", tmp_path, tmp_path)
+    said = "!XSPEC12>data 1;\n\n!XSPEC12>sixsa prior nH uniform 0 1;\n\nverdict: <b>\n!XSPEC12>exit\n"
+    (tmp_path / "said.txt").write_text(said)
+    make_screenshot.main("prompt", tmp_path / "said.txt", tmp_path)
+    sizes = {path.stem: size_of(path) for path in tmp_path.glob("*.png")}
+    assert sizes["report"] == (1150, 1150) and sizes["report-phone"] == (585, 1266) and sizes["prompt"][0] == 1060
+    kept = {path.stem: size_of(path) for path in (make_screenshot.HERE / "figures").glob("*.png")}
+    assert {name: kept[name] for name in ("report", "report-phone")} == {
+        name: sizes[name] for name in ("report", "report-phone")
+    }
+
+
+def size_of(path):
+    """Width and height of a PNG."""
+    header = path.read_bytes()[:24]
+    assert header.startswith(b"\x89PNG\r\n")
+    return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
