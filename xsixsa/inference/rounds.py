@@ -10,7 +10,7 @@ import numpy as np
 from xsixsa.correction.mixture import temper
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.errors import SessionError
-from xsixsa.inference.coverage import counts_rank, latent_coverage
+from xsixsa.inference.coverage import counts_rank, latent_coverage, uncovered
 from xsixsa.inference.flow import NeuralPosterior
 from xsixsa.inference.problem import Problem
 from xsixsa.inference.proposals import PriorProposal, Proposal, log_standard_normal
@@ -45,6 +45,8 @@ class Rounds:
         Every draw of every round, with its likelihood.
     posterior : Proposal or None
         The last neural posterior at the observation.
+    uncovered : str
+        What to say where the prior predicts nothing like the observation; else empty.
     history : list of dict
         For every round: ``round``, ``proposal``, ``simulations`` trained on, ``log_prior_volume`` and its error,
         ``efficiency`` of its draws, ``pool_ess``, ``n_evaluations``, training losses, ``counts_rank`` of the
@@ -58,6 +60,7 @@ class Rounds:
     pool: Pool
     summary: Summary | None = None
     posterior: Proposal | None = None
+    uncovered: str = ""
     history: list[dict] = field(default_factory=list)
     _z: list = field(default_factory=list)
     _total: list = field(default_factory=list)
@@ -104,6 +107,8 @@ class Rounds:
         self._z.append(draws.z[valid])
         self._total.append(self.simulator.total(draws.expected[valid]))
         self._log_l.append(draws.log_likelihood[valid])
+        if number == 0:
+            self.uncovered = uncovered(self._total[0], self.simulator)
         ess = self.pool.ess
         self._growth.append(ess / len(self.pool))
         self.problem.report(ess=ess)
@@ -168,7 +173,7 @@ class Rounds:
         """Train what the next proposal needs, or the posterior of the last round; False for less than the latter."""
         kinds = self.options.proposals
         if last or "truncated" in kinds or "posterior" in kinds:
-            self._train(present, rng, self.summary, self._estimator_of(self.summary), number)
+            self._train(present, rng, self.summary, None, number)
             return True
         if "coarse" in kinds:
             summary = make_summary("pca", self.simulator, self.options)
@@ -181,10 +186,12 @@ class Rounds:
             self._estimator = NeuralPosterior(self.options.posterior, summary.embedding, self.options.ensemble)
         return self._estimator
 
-    def _train(self, present: Next, rng, summary: Summary, estimator: NeuralPosterior, number: int) -> None:
+    def _train(self, present: Next, rng, summary: Summary, estimator: NeuralPosterior | None, number: int) -> None:
         z, total, weights = self._training_set(present.proposal)
         with self.problem.stage("summarise"):
             summary.fit(total, rng)
+        # An embedding network exists from the first fit of its summary on.
+        estimator = estimator or self._estimator_of(summary)
         with self.problem.stage("infer"):
             noisy = _Recorded(self._noisy_summaries(total, rng, summary))
             estimator.fit(z, noisy, rng, warm=self.options.warm_start, weights=weights)

@@ -66,8 +66,9 @@ def whole_statistics(counts: np.ndarray) -> tuple[list[str], np.ndarray]:
     """
     mean, std = counts.mean(axis=1), counts.std(axis=1)
     total = counts.sum(axis=1)
-    third = ((counts - mean[:, None]) ** 3).mean(axis=1)
-    skewness = np.where(std > 0, third / np.maximum(std, 1e-300) ** 3, 0.0)
+    # Bins that all hold the same have no skewness, whatever rounding leaves of their deviation.
+    deviation = (counts - mean[:, None]) / np.maximum(std, 1e-9 * (1.0 + mean))[:, None]
+    skewness = (deviation**3).mean(axis=1)
     share = counts / np.maximum(total, 1e-300)[:, None]
     entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
     percentiles = np.percentile(counts, PERCENTILES, axis=1)
