@@ -204,3 +204,16 @@ def test_refitted_flow_keeps_its_tails(kind):
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         FlowOptions(**wrong)
+
+
+def test_a_warm_start_leaves_earlier_proposals_as_they_were():
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((600, 2))
+    x = z + 0.1 * rng.standard_normal((600, 2))
+    posterior = NeuralPosterior(FlowOptions(transforms=2, hidden=16, epochs=4))
+    posterior.fit(z, lambda epoch: x, rng)
+    proposal = posterior.posterior(x[0])
+    before = proposal.log_prob(z[:50])
+    posterior.fit(z, lambda epoch: x, rng, warm=True)
+    np.testing.assert_array_equal(proposal.log_prob(z[:50]), before)
+    assert not np.array_equal(posterior.posterior(x[0]).log_prob(z[:50]), before)

@@ -132,7 +132,10 @@ class NeuralPosterior:
     def posterior(self, summary: np.ndarray) -> Proposal:
         """Posterior for one observation, summary of shape (k,)."""
         summary = np.asarray(summary)[None]
-        parts = [FlowProposal(e.net, self._condition(e, summary)[0], self._dim) for e in self._estimators]
+        # Copies: a warm start trains these networks further, while draws already made keep the density they came from.
+        parts = [
+            FlowProposal(copy.deepcopy(e.net), self._condition(e, summary)[0], self._dim) for e in self._estimators
+        ]
         if len(parts) == 1:
             return parts[0]
         return MixtureProposal(parts, np.ones(len(parts)), name=FlowProposal.name)
