@@ -59,6 +59,7 @@ def fit(
     seed: int | None = None,
     workers: int | None = None,
     max_evaluations: int | None = None,
+    max_seconds: float | None = None,
     preset: str = "standard",
     options: Options | None = None,
     out: str | os.PathLike | None = None,
@@ -87,6 +88,9 @@ def fit(
         Worker processes; as many as processors by default.
     max_evaluations
         Evaluations of the engine allowed in all.
+    max_seconds
+        Wall-clock seconds allowed; the run stops at the next block with what it has. The same seed then no longer gives
+        the same result.
     preset
         ``"quick"``, ``"standard"`` or ``"thorough"``.
     options
@@ -112,7 +116,7 @@ def fit(
     Interrupted
         On Ctrl-C, after what was finished has been written to `out`.
     """
-    settings = (options or _preset(preset)).changed(ess=ess, max_evaluations=max_evaluations)
+    settings = (options or _preset(preset)).changed(ess=ess, max_evaluations=max_evaluations, max_seconds=max_seconds)
     folder = None
     if out is not None:
         from xsixsa.run import prepare_run_folder
@@ -171,6 +175,7 @@ def run(
             lambda theta, tick: pool.evaluate(theta, progress=tick),
             options.max_evaluations - _PREDICTIVE_DRAWS - 1,
             reporter.tick,
+            options.max_seconds,
         )
         simulator = Simulator(session.observations)
         job = _Job(session, prior, options, problem, simulator, seed, session_text, pool.describe_failures)
@@ -226,18 +231,19 @@ class _Job:
         # One stream for each stage: what one stage draws does not shift the next.
         streams = np.random.SeedSequence(seed).spawn(3)
         self._rng = [np.random.default_rng(s) for s in streams]
-        self._budget_spent = False
+        self._budget_spent = self._clock_ran_out = False
 
     def work(self) -> None:
         """Rounds, then refinement."""
         try:
             self.rounds.run(self._rng[0])
+            self.refinement.neural = self.rounds.posterior
+            self.refinement.run(self._rng[1])
+            self._budget_spent = self.refinement.budget_spent
         except BudgetSpent:
             self._budget_spent = True
-            return
-        self.refinement.neural = self.rounds.posterior
-        self.refinement.run(self._rng[1])
-        self._budget_spent = self.refinement.budget_spent
+        problem = self.problem
+        self._clock_ran_out = self._budget_spent and problem.n_evaluations < problem.max_evaluations
 
     def result(self) -> Result:
         """Result of a finished run, with posterior-predictive spectra."""
@@ -248,8 +254,7 @@ class _Job:
         weights /= weights.sum()
         rows = self._rng[2].choice(len(weights), size=_PREDICTIVE_DRAWS, p=weights)
         best = int(np.argmax(self.pool.log_likelihood))
-        self.problem.max_evaluations += len(rows) + 1
-        with self.problem.stage("predict"):
+        with self.problem.overtime(len(rows) + 1), self.problem.stage("predict"):
             draws = self.problem.evaluate(self.pool.z[np.append(best, rows)], keep_expected=True)
         return self._assemble(weights, draws.expected[1:], draws.expected[0])
 
@@ -329,6 +334,9 @@ class _Job:
             "largest_weight": float(weights.max()),
             "budget_spent": self._budget_spent,
             "max_evaluations": self.options.max_evaluations,
+            "max_seconds": self.options.max_seconds if self._clock_ran_out else None,
+            "trained_on": max((row["simulations"] for row in self.rounds.history), default=0) or None,
+            "uncovered": self.rounds.uncovered,
             "interrupted": interrupted,
             "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
         }
@@ -337,6 +345,11 @@ class _Job:
         from xsixsa.diagnostics.edges import edge_warnings
 
         found = [*self.session.warnings, *self.prior.notes, *self.rounds.summary.notes]
+        if self.options.max_seconds is not None:
+            limit = f"{self.options.max_seconds:g} seconds"
+            found.append(
+                f"the run was limited to {limit} by the clock: the same seed need not give the same result again"
+            )
         if self.problem.failures:
             total = sum(self.problem.failures.values())
             where = self._describe_failures()

@@ -15,6 +15,8 @@ MAX_HALF_SAMPLE_SHIFT = 4.0
 MAX_MISSED_MASS = 0.02
 MAX_WEIGHT_SHARE = 0.05
 POOR_FIT_SIGMA = 4.0
+# A network that learnt from fewer is named as a possible cause where a run has not converged.
+FEW_SIMULATIONS = 1_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def judge(numbers: dict, warnings: list[str], distrust: list[str] = ()) -> Verdi
     numbers
         ``ess``, ``ess_wanted``, ``pareto_k``, ``log_evidence``, ``log_evidence_err``, ``log_evidence_pooled``,
         ``log_evidence_pooled_err``, ``half_sample_shift``, ``missed_mass``, ``largest_weight``, ``budget_spent``,
-        ``interrupted``, ``max_evaluations``, ``failed_share``, ``goodness`` (sigma above expectation, or None).
+        ``interrupted``, ``max_evaluations``, ``failed_share``, ``goodness`` (sigma above expectation, or None); and
+        where known ``max_seconds`` (when these ran out), ``trained_on`` (simulations the network learnt from),
+        ``uncovered`` (what to say where the prior predicts nothing like the observation).
     warnings
         Collected on the way.
     distrust
@@ -60,11 +64,17 @@ def judge(numbers: dict, warnings: list[str], distrust: list[str] = ()) -> Verdi
     warnings = list(warnings)
     z = numbers.get("goodness")
     poor = z is not None and z > POOR_FIT_SIGMA
+    uncovered = numbers.get("uncovered", "")
     if poor:
+        way_out = "widen the prior" if uncovered else "change the model"
         warnings.append(
             f"poor fit: the best statistic lies {z:.1f} sigma above what the model predicts for itself; "
-            "change the model before reading the parameters"
+            f"{way_out} before reading the parameters"
         )
+    if uncovered:
+        warnings.append(uncovered)
+        # Where the quality of the fit is not known (W-stat), this is what is known of it.
+        poor = poor or z is None
     if distrust:
         return Verdict(False, "not trustworthy", (*distrust, *reasons), tuple(warnings))
     if reasons:
@@ -76,12 +86,16 @@ def _reasons(n: dict) -> list[str]:
     found = []
     if n["interrupted"]:
         found.append("interrupted before the end")
-    if n["budget_spent"]:
+    if n.get("max_seconds") is not None:
+        found.append(f"the {n['max_seconds']:g} seconds allowed ran out; raise max_seconds or narrow the prior")
+    elif n["budget_spent"]:
         found.append(
             f"the {n['max_evaluations']} evaluations allowed ran out; raise max_evaluations or narrow the prior"
         )
     if not n["ess"] >= n["ess_wanted"]:
         found.append(f"effective sample size {n['ess']:.0f} of the {n['ess_wanted']} asked for")
+    if found and n.get("trained_on") is not None and n["trained_on"] < FEW_SIMULATIONS:
+        found.append(f"the network learnt from {n['trained_on']} simulations only; raise simulations")
     if not n["pareto_k"] < MAX_PARETO_K:
         found.append(
             f"Pareto k {n['pareto_k']:.2f} is not below {MAX_PARETO_K}: a few draws carry the tail; "

@@ -122,6 +122,8 @@ def _check_run_options(arguments: Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise UsageError(f"--{option.replace('_', '-')} must be a positive whole number, not {value}")
+    if arguments.max_seconds is not None and not arguments.max_seconds > 0:
+        raise UsageError(f"--max-seconds must be positive, not {arguments.max_seconds:g}")
     if arguments.seed is not None and arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, it is {arguments.seed}")
     from xsixsa.options import preset
@@ -161,7 +163,7 @@ def _run(xspec, priors: dict, arguments: Namespace, out: Path):
     """Run and write ``out``; an interruption says what is there."""
     import xsixsa
 
-    given = {"max_evaluations": arguments.max_evaluations, "ess": arguments.ess}
+    given = {name: getattr(arguments, name) for name in ("max_evaluations", "max_seconds", "ess")}
     try:
         return xsixsa.fit(
             xspec,

@@ -47,6 +47,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per core)")
     group.add_argument("--ess", type=int, metavar="N", help="effective sample size to reach (default: by preset)")
     group.add_argument("--max-evaluations", type=int, metavar="N", help="most model evaluations (default: by preset)")
+    group.add_argument("--max-seconds", type=float, metavar="S", help="most seconds by the clock (default: no limit)")
     group.add_argument("--preset", default="standard", help="quick, standard or thorough (default: %(default)s)")
     group.add_argument("--quiet", action="store_true", help="no progress on stderr")
 

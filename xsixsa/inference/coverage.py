@@ -6,12 +6,14 @@ import numpy as np
 
 from xsixsa.inference.restrict import total_counts
 
-__all__ = ["counts_rank", "latent_coverage"]
+__all__ = ["counts_rank", "latent_coverage", "uncovered"]
 
 _BINS = 24
 _MOST_LATENTS = 64
 # Histograms reach from this quantile to its mirror; simulations beyond count in the outermost bins.
 _OUTER = 0.005
+# Poisson errors between the observation and what the prior predicts, from which chance is no explanation.
+_FAR = 4.0
 
 
 def rank(values: np.ndarray, observed: float) -> float:
@@ -33,6 +35,28 @@ def counts_rank(total: np.ndarray, simulator, rng: np.random.Generator) -> float
     """
     counts = rng.poisson(np.minimum(total_counts(total, simulator), 1e15))
     return rank(counts, float(simulator.observed[: simulator.n_bins].sum()))
+
+
+def uncovered(total: np.ndarray, simulator) -> str:
+    """What to say where the prior predicts no spectrum as bright, or as faint, as the observation; else empty.
+
+    Parameters
+    ----------
+    total
+        Noiseless vectors of draws from the prior, shape (n, size).
+    simulator
+        Knows the observation.
+    """
+    totals, seen = total_counts(total, simulator), float(simulator.observed[: simulator.n_bins].sum())
+    margin = _FAR * np.sqrt(seen + 1)
+    if totals.min() - margin <= seen <= totals.max() + margin:
+        return ""
+    nearest, word = (totals.max(), "many") if seen > totals.max() else (totals.min(), "few")
+    return (
+        f"the prior does not cover the observation: none of {len(totals)} spectra drawn from it has so {word} counts "
+        f"({seen:.0f} observed, the nearest predicts {nearest:.0f}); widen the priors of the normalisations, for "
+        "instance with centre=True"
+    )
 
 
 def latent_coverage(latents: np.ndarray, observed: np.ndarray) -> dict:
