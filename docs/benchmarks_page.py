@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks_tables import anything, number, table, versions
+
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 INTRODUCTION = """\
@@ -17,26 +19,8 @@ its table; `benchmarks/README.md` says what is compared and how to measure it ag
 """
 
 
-def number(value, digits=3):
-    """A number for a table."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}") if abs(value) >= 1000 else f"{value:.{digits}g}"
-
-
-def table(head, rows):
-    """A table in Markdown; bars inside cells would end them."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-def versions(made):
-    """Versions in a line."""
-    return ", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())
-
-
-def agreement(made, reference):
-    """Our runs beside UltraNest's on the same likelihood and prior."""
+def agreement(made, reference, arbiter):
+    """Our runs beside UltraNest's on the same likelihood and prior, and beside the arbiter where it was run."""
     rows = []
     for run in made["runs"]:
         worst = max(run["divergence"].values())
@@ -58,6 +42,9 @@ def agreement(made, reference):
         text += f", {number(reference['seconds'])} s with {reference['workers']} processes"
     floor = max(f for f in theirs["floor"])
     text += f" (`{theirs['command']}`). The divergence between two halves of the reference is up to {floor:.1e}.\n"
+    if arbiter:
+        found = f"{arbiter['log_evidence']:.4f} ± {arbiter['log_evidence_err']:.4f}"
+        text += f"\nArbiter, a long importance-sampling run: log-evidence {found} (`{arbiter['command']}`).\n"
     text += "\nDivergences are Jensen-Shannon, in nat, the largest of all marginals; below 2e-3 is agreement. "
     return text + "Seconds depend on what else the machine was doing.\n"
 
@@ -66,11 +53,11 @@ def engine(made):
     """Speed and memory of the embedded engine."""
     rows = [
         [m["case"], m["bins"], m["parameters"], number(m["per_s"]), number(m.get("per_s_two_free_cores"))]
-        + [number(m.get("xspec_one_core_per_s")), number(m.get("memory_at_most_gib"))]
+        + [number(m.get("xspec_one_core_per_s")), number(m.get("memory_at_most_gib")), m.get("verdict", "-")]
         for m in made["measured"]
     ]
     head = ["case", "bins", "parameters", "evaluations/s, as measured", "per second of two processors"]
-    head += ["the real XSPEC, one core", "GiB at most"]
+    head += ["the real XSPEC, one core", "GiB at most", "bound"]
     load = number(made["load_average"])
     text = f"## The embedded engine\n\n{made['workers']} workers, load average {load} while it was measured.\n\n"
     return text + table(head, rows)
@@ -89,6 +76,31 @@ def wstat(made):
     return text + table([*head, "p of uniform ranks", "calibrated"], rows)
 
 
+def sections(made):
+    """Sections of the page by file, in the order of reading; a file with a layout of its own has its own tables."""
+    found = {}
+    for name, result in made.items():
+        kind, _, case = name.partition("_")
+        try:
+            if kind == "agreement":
+                more = made.get(f"reference_{case}", {}), made.get(f"arbiter_{case}", {})
+                found[name] = agreement(result, *more)
+            elif kind in ("reference", "arbiter") and f"agreement_{case}" in made:
+                # part of the section before
+                continue
+            elif name == "engine":
+                found[name] = engine(result)
+            elif name == "calibration_wstat":
+                found[name] = wstat(result)
+            else:
+                alone = kind in ("reference", "arbiter") and "title" in result
+                found[name] = anything(name, result, f"{result['title']} ({kind} alone)" if alone else None)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+            # written by another version of the benchmark: all of it, as it is
+            found[name] = anything(name, result)
+    return found
+
+
 def page(folder=RESULTS):
     """The page as Markdown.
 
@@ -102,14 +114,11 @@ def page(folder=RESULTS):
     str
     """
     made = {path.stem: json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))}
+    first = [name for name in made if name.startswith("agreement_")]
+    made = {name: made[name] for name in first + [name for name in made if name not in first]}
     parts = [INTRODUCTION]
-    for name, result in made.items():
-        if name.startswith("agreement_"):
-            parts.append(agreement(result, made.get(name.replace("agreement_", "reference_"), {})))
-    if "engine" in made:
-        parts.append(engine(made["engine"]))
-    if "calibration_wstat" in made:
-        parts.append(wstat(made["calibration_wstat"]))
+    for name, text in sections(made).items():
+        parts.append(f"{text}\nFrom `benchmarks/results/{name}.json`.\n")
     return "\n".join(parts)
 
 

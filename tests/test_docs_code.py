@@ -1,6 +1,7 @@
 """Every code block of the README and the documents runs, in order within its document, or says why it does not."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -244,20 +245,58 @@ def test_reference_has_what_the_package_exports(built):
         assert f'.{name}"' in text, name
 
 
-def test_page_of_benchmarks_holds_what_was_measured(monkeypatch):
-    import json
-
+@pytest.fixture
+def benchmarks_page(monkeypatch):
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs"))
-    from benchmarks_page import RESULTS, page
+    import benchmarks_page
 
-    text = page()
-    made = json.loads((RESULTS / "agreement_pn.json").read_text())
+    return benchmarks_page
+
+
+def test_page_of_benchmarks_holds_what_was_measured(benchmarks_page):
+    text = benchmarks_page.page()
+    made = json.loads((benchmarks_page.RESULTS / "agreement_pn.json").read_text())
     assert made["command"] in text and made["reference"]["command"] in text
     for run in made["runs"]:
         assert f"{run['log_evidence']:.3f} ± {run['log_evidence_err']:.3f}" in text
-    for path in RESULTS.glob("agreement_*.json"):
-        for run in json.loads(path.read_text())["runs"]:
-            assert all(miss in text for miss in run["missed"])
+    for path in benchmarks_page.RESULTS.glob("*.json"):
+        held = json.loads(path.read_text())
+        assert f"`benchmarks/results/{path.name}`" in text or held["command"] in text
+        assert all(miss in text for run in held.get("runs", []) for miss in run.get("missed", []))
+
+
+def test_page_of_benchmarks_shows_files_of_any_layout(benchmarks_page, tmp_path):
+    files = {
+        "new_kind": {
+            "title": "A new | kind",
+            "command": "python benchmarks/new.py",
+            "versions": {"numpy": "2.0"},
+            "passed": False,
+            "depth": {"a": {"b": 0.25}},
+            "vector": list(range(100)),
+            "nothing": None,
+            "rows": [{"seed": 1, "x": 12345.6, "missed": ["x above 3"]}, {"seed": 2, "extra": "text | bar"}],
+            "by_name": {"first": {"y": 1}, "second": {"y": float("inf")}},
+        },
+        # an agreement that another version of the benchmark has left
+        "agreement_odd": {"case": "odd", "runs": [{"seed": 7, "ess": 77}, {"seed": 8, "ess": 88}]},
+        "empty": {},
+    }
+    for name, held in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(held))
+    text = benchmarks_page.page(tmp_path)
+    for part in (
+        "## A new | kind",
+        "`python benchmarks/new.py`",
+        "numpy 2.0",
+        "| passed | **no** |",
+        "| depth.a.b | 0.25 |",
+    ):
+        assert part in text
+    assert "| vector | 100 values |" in text and "| nothing | - |" in text
+    assert "| 1 | 12\N{NO-BREAK SPACE}346 | x above 3 | - |" in text and "| 2 | - | - | text \\| bar |" in text
+    assert "- Missed: x above 3" in text and "| second | inf |" in text
+    assert "| 7 | 77 |" in text and "## Empty" in text
 
 
 def test_picture_of_the_pipeline_is_what_its_script_draws(monkeypatch):
