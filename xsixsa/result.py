@@ -106,6 +106,15 @@ class Result:
         return np.where(np.isfinite(self.statistic), -0.5 * self.statistic, -np.inf)
 
     @property
+    def modes(self) -> list[dict]:
+        """Modes, heaviest first: weight with its error, mean, std, best; see :func:`xsixsa.modes.modes_of`."""
+        if "_modes" not in vars(self):
+            from xsixsa.modes import modes_of
+
+            self._modes = modes_of(self)
+        return self._modes
+
+    @property
     def best(self) -> dict[str, float]:
         """Parameters of the sample with the lowest statistic."""
         return dict(zip(self.names, self.theta[self._best_row].tolist(), strict=True))
@@ -170,6 +179,7 @@ class Result:
         out = {"converged": self.verdict.converged, "verdict": str(self.verdict)}
         out |= {"warnings": list(self.verdict.warnings)}
         out |= {name: getattr(self, name) for name in numbers}
+        out |= {"modes": self.modes}
         return out | {"goodness": self.goodness, "model": self.model_expression, "parameters": self.table()}
 
     def __repr__(self) -> str:
@@ -249,7 +259,7 @@ class Result:
         return Path(path)
 
     def _plain(self) -> dict:
-        skip = {*_ARRAYS, "observations", "verdict"}
+        skip = {*_ARRAYS, "observations", "verdict", "_modes"}
         plain = {k: v for k, v in vars(self).items() if k not in skip}
         plain["verdict"] = asdict(self.verdict)
         plain["observations"] = [

@@ -38,6 +38,7 @@ def write_summary(result: Result) -> str:
     lines += [f"warning: {warning}" for warning in r.verdict.warnings]
     lines += ["", f"model {r.model_expression}", ""]
     lines += _table(r)
+    lines += _modes(r)
     lines += [
         "",
         f"log-evidence    {r.log_evidence:.3f} +- {r.log_evidence_err:.3f}   (whole pool: {r.log_evidence_pooled:.3f})",
@@ -55,6 +56,22 @@ def _expected(goodness: dict) -> str:
     if not goodness:
         return ""
     return f"; expected {goodness['expected']:.1f} +- {goodness['sigma']:.1f}"
+
+
+def _modes(result: Result) -> list[str]:
+    """How many modes and what they hold; nothing for a single one."""
+    modes = result.modes
+    if len(modes) < 2:
+        return []
+    shares = ", ".join(f"{m['weight']:.3f} +- {m['weight_err']:.3f}" for m in modes)
+    lines = [
+        "",
+        f"{len(modes)} modes, holding {shares} of the posterior; medians and intervals above are over all of them",
+    ]
+    for i, m in enumerate(modes, 1):
+        where = ", ".join(f"{name} {m['mean'][name]:.5g} +- {m['std'][name]:.2g}" for name in result.names)
+        lines.append(f"mode {i}          {where}; best statistic {m['best_statistic']:.2f}")
+    return lines
 
 
 def _table(result: Result) -> list[str]:
