@@ -30,12 +30,12 @@ def instructions():
     return [(i["instruction"], i["value"]) for i in made.structure if i["instruction"] != "COMMENT"]
 
 
-def values(instructions, name):
+def values_of(instructions, name):
     return [value for instruction, value in instructions if instruction == name]
 
 
 def copies(instructions):
-    for value in values(instructions, "COPY"):
+    for value in values_of(instructions, "COPY"):
         words = [word for word in value.split() if not word.startswith("--")]
         yield words[:-1], words[-1]
 
@@ -59,9 +59,9 @@ def test_linter_has_nothing_to_say():
 
 
 def test_base_is_chosen_by_arguments_and_never_latest(instructions):
-    (base,) = values(instructions, "FROM")
+    (base,) = values_of(instructions, "FROM")
     assert base == "${HEASOFT_IMAGE}:${HEASOFT_TAG}"
-    arguments = dict(v.partition("=")[::2] for v in values(instructions, "ARG"))
+    arguments = dict(v.partition("=")[::2] for v in values_of(instructions, "ARG"))
     assert arguments["HEASOFT_TAG"] and arguments["HEASOFT_TAG"] != "latest"
 
 
@@ -82,38 +82,61 @@ def test_everything_that_the_package_is_made_of_is_copied(instructions):
     assert "bxa" in project["project"]["optional-dependencies"]
 
 
+def test_defaults_are_those_of_the_readme_with_their_source(instructions):
+    """Each default stands in the table, and the base is the one of HEASARC's page."""
+    table = {}
+    for line in README.splitlines():
+        if line.startswith("| `"):
+            names, values = (re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:3])
+            # a default without a name in the table is described in words
+            table |= dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
+    defaults = dict(v.partition("=")[::2] for v in values_of(instructions, "ARG"))
+    assert {name: value for name, value in table.items() if name in defaults} == {
+        name: value for name, value in defaults.items() if name in table
+    }
+    assert set(defaults) - set(table) == {"TORCH_INDEX"}
+    assert f"`heasoft:{defaults['HEASOFT_TAG']}`" in README
+    assert "https://heasarc.gsfc.nasa.gov/docs/software/lheasoft/docker.html" in README
+
+
+def test_home_is_the_users_own_whatever_users_the_base_has(instructions):
+    (environment,) = values_of(instructions, "ENV")
+    assert "HOME=/home/astronomer" in environment.split()
+    assert any("useradd --create-home" in run and " astronomer" in run for run in values_of(instructions, "RUN"))
+
+
 def test_runs_as_an_ordinary_user(instructions):
-    users = values(instructions, "USER")
-    arguments = dict(v.partition("=")[::2] for v in values(instructions, "ARG"))
+    users = values_of(instructions, "USER")
+    arguments = dict(v.partition("=")[::2] for v in values_of(instructions, "ARG"))
     assert users == ["0", "${USER_ID}"] and int(arguments["USER_ID"]) > 0
-    assert any("useradd" in run and "astronomer" in run for run in values(instructions, "RUN"))
+    assert any("useradd" in run and "astronomer" in run for run in values_of(instructions, "RUN"))
     last_user = max(i for i, (name, _) in enumerate(instructions) if name == "USER")
     assert not any("apt-get" in v or "useradd" in v for _, v in instructions[last_user:])
 
 
 def test_run_lines_are_valid_shell(instructions):
-    for line in values(instructions, "RUN"):
+    for line in values_of(instructions, "RUN"):
         done = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
 def test_commands_of_the_image_exist(instructions):
     """Health check, entry point and command name what the image installs, with arguments that the program knows."""
-    (health,) = values(instructions, "HEALTHCHECK")
+    (health,) = values_of(instructions, "HEALTHCHECK")
     assert json.loads(health.split("CMD", 1)[1]) == ["xsixsa-entrypoint", "xsixsa", "doctor"]
     assert build_parser().parse_args(["doctor"]).command == "doctor"
     assert [target for _, target in copies(instructions) if target.endswith("xsixsa-entrypoint")]
-    assert json.loads(values(instructions, "ENTRYPOINT")[0]) == ["xsixsa-entrypoint"]
-    assert json.loads(values(instructions, "CMD")[0]) == ["xsixsa", "--help"]
+    assert json.loads(values_of(instructions, "ENTRYPOINT")[0]) == ["xsixsa-entrypoint"]
+    assert json.loads(values_of(instructions, "CMD")[0]) == ["xsixsa", "--help"]
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
     assert "xsixsa" in scripts
-    for line in values(instructions, "RUN"):
+    for line in values_of(instructions, "RUN"):
         for command in re.findall(r"\bxsixsa (install-tcl[^&]*)", line):
             assert build_parser().parse_args(shlex.split(command)).command == "install_tcl"
 
 
 def test_python_version_is_checked_in_words(instructions):
-    (line,) = (v for v in values(instructions, "RUN") if "version_info" in v)
+    (line,) = (v for v in values_of(instructions, "RUN") if "version_info" in v)
     code = shlex.split(line.split("&&")[0])[2]
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     old = code.replace("sys.version_info <", "(3, 10) <")
@@ -122,15 +145,15 @@ def test_python_version_is_checked_in_words(instructions):
 
 
 def test_volumes_and_arguments_of_the_readme_are_those_of_the_image(instructions):
-    volumes = json.loads(values(instructions, "VOLUME")[0])
-    arguments = {v.partition("=")[0] for v in values(instructions, "ARG")}
+    volumes = json.loads(values_of(instructions, "VOLUME")[0])
+    arguments = {v.partition("=")[0] for v in values_of(instructions, "ARG")}
     assert set(re.findall(r"--build-arg (\w+)", README)) <= arguments
     assert (
         set(re.findall(r"`([A-Z_]+)`", "".join(line for line in README.splitlines() if line.startswith("| `"))))
         == arguments
     )
     assert set(re.findall(r":(/\w+) ", " ".join(SHELL_LINES))) <= set(volumes)
-    assert values(instructions, "WORKDIR") == ["/data"]
+    assert values_of(instructions, "WORKDIR") == ["/data"]
 
 
 def docker_runs():
