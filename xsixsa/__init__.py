@@ -23,6 +23,7 @@ _EXPORTS = {
     "fluxes": "xsixsa.fluxes",
     "load": "xsixsa.result",
     "load_network": "xsixsa.amortised.network",
+    "retrieve": "xsixsa.summaries.retrieval",
     "train": "xsixsa.amortised.train",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "fluxes",
     "load",
     "load_network",
+    "retrieve",
     "train",
 ]
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from xsixsa.prior import Gaussian, LogUniform, Prior, Uniform
     from xsixsa.result import Result, load
     from xsixsa.session import Session
+    from xsixsa.summaries.retrieval import retrieve
 
 
 def __getattr__(name: str):
