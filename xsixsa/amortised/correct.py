@@ -1,7 +1,7 @@
 """Exact posterior of one spectrum from a network's; many advance together, so that the engine gets large batches.
 
 The network's density, with a wide and a defensive part beside it, is drawn from and weighted by the full prior and the
-spectrum's own likelihood. Where a pilot shows that it is poor, a Student t mixture is fitted to the weighted draws and
+spectrum's own likelihood. Where a pilot shows that it is poor, Student t densities are fitted to the weighted draws and
 drawn from in its place. Every draw is weighted against the proposal that made it, and none was seen by the fit of that
 proposal; the evidence rests on the draws made after the last fit and the last decision.
 """
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xsixsa.amortised.ledger import Ledger
 from xsixsa.amortised.likelihood import CountStatistic
 from xsixsa.correction.evidence import pareto_k
 from xsixsa.correction.mixture import fit_student_mixture, temper
-from xsixsa.correction.pool import Draws, Pool, effective_size
+from xsixsa.correction.pool import effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
-from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, StudentMixture, log_standard_normal
+from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, StudentMixture
 from xsixsa.session.records import Observation
 
 __all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
@@ -28,17 +29,18 @@ __all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
 _SHAPE_DRAWS = 256
 # Draws that judge a proposal; they count for the posterior, not for the evidence.
 _PILOT = 400
-_TRIAL = 500
+_TRIAL = 400
 # From this efficiency on, another fit costs more than it brings.
-_GOOD = 0.55
+_GOOD, _POOR = 0.55, 0.25
 _GAIN = 1.15
-# Pooled effective size below which another fit is always worth its draws.
-_FEW = 150.0
+# Pooled effective size, for each parameter, below which another fit is always worth its draws.
+_FEW = 40.0
 _TAIL = 0.6
 _MOST_FITS = 6
-# Powers of the weights that mixtures are fitted to: the bulk, and the tails (see xsixsa.correction.refine).
+# A second fit that follows a poor first one takes several components.
+_COMPONENTS = 4
+# Powers of the weights that are fitted to: the bulk, the tails, the bends (see xsixsa.correction.refine).
 _BULK_POWER, _TAIL_POWER, _BEND_POWER = 0.9, 0.5, 0.5
-_COMPONENTS = 3
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Correction:
 
     Attributes
     ----------
-    pool : Pool
+    pool : Ledger or Pool
         All draws with their weights.
     final : Proposal
         What the last draws came from.
@@ -132,19 +134,19 @@ class Correction:
         self.summary = network.summarise(self.vector[None], observation.exposure)[0]
         self.neural = NetworkPosterior(network.posterior, self.summary)
         self._prior = PriorProposal(network.prior.dim)
-        self.pool = Pool(network.prior.dim)
+        self.pool = Ledger(network.prior.dim)
         self.history: list[dict] = []
         self.final_log_weights = np.empty(0)
         self.done = self.budget_spent = self.refined = False
-        self._best = 0.0
-        self._judged = False
+        self._best = self._efficiency = 0.0
+        self._fits, self._judged = 0, False
         self._drawn: np.ndarray | None = None
         self._expected: list[np.ndarray] = []
         self.final = self._first()
 
     @property
     def expected(self) -> np.ndarray:
-        """Expected source counts of all draws, at this spectrum's own exposure, shape (n, bins), float32."""
+        """Expected source counts of the draws made here, at this spectrum's own exposure, shape (n, bins), float32."""
         return np.concatenate(self._expected)
 
     @property
@@ -167,12 +169,12 @@ class Correction:
 
     def _wanted(self) -> int:
         if not self._judged:
-            return _TRIAL if self.history else _PILOT
+            return _TRIAL if self._fits else _PILOT
         short = max(self.options.min_draws - len(self.final_log_weights), 0)
         lacking = self.options.ess - effective_size(self.pool.honest_log_weights())
         if lacking > 0:
-            short = max(short, int(1.1 * lacking / max(self._efficiency, 0.01)) + 20)
-        return min(short, 5_000)
+            short = max(short, int(1.08 * lacking / max(self._efficiency, 0.05)) + 20)
+        return min(short, 4 * self.options.ess)
 
     def receive(self, expected: np.ndarray, valid: np.ndarray) -> None:
         """Take what the engine says of the proposed points.
@@ -185,16 +187,17 @@ class Correction:
             Which rows have a model, shape (n,).
         """
         own, log_l = self.likelihood(expected, valid)
-        draws = Draws(self._drawn, log_l, np.where(np.isfinite(log_l), 0, 1))
         self._expected.append(own.astype(np.float32))
-        self.pool.add(self.final, draws)
-        log_w = log_standard_normal(draws.z) + log_l - self.final.log_prob(draws.z)
-        self._note(log_w)
+        log_w = self.pool.add(self.final, self._drawn, log_l)
+        self._efficiency = effective_size(log_w) / len(log_w)
         if self._judged:
             self.final_log_weights = np.concatenate([self.final_log_weights, log_w])
+            self._efficiency = effective_size(self.final_log_weights) / len(self.final_log_weights)
+        self._note(len(log_w))
+        if self._judged:
             self._after_draws()
         else:
-            self._judge(log_w)
+            self._judge()
         if not self.done and self.n_evaluations >= self.options.max_evaluations:
             self.done = self.budget_spent = True
 
@@ -205,68 +208,83 @@ class Correction:
         return own, np.where(np.isfinite(log_l), log_l, -np.inf)
 
     def take(self, refinement) -> None:
-        """Go on from where a :class:`~xsixsa.correction.refine.Refinement` of this pool has ended."""
+        """Go on from where a :class:`~xsixsa.correction.refine.Refinement` of these draws has ended."""
+        self.pool = refinement.pool
         if refinement.final is not None:
             self.final, self.final_log_weights = refinement.final, refinement.final_log_weights
         self.history += refinement.history
         self.budget_spent, self.refined = refinement.budget_spent, True
 
-    def _judge(self, log_w: np.ndarray) -> None:
+    def _judge(self) -> None:
         """Keep the proposal, or fit another one to all draws."""
-        size = effective_size(log_w)
-        self._efficiency = size / len(log_w)
         better = self._efficiency > _GAIN * self._best
+        poor = self._efficiency < _POOR or effective_size(self.pool.honest_log_weights()) < _FEW * self.pool.dim
+        again = self._fits < _MOST_FITS and self._efficiency < _GOOD and (better or poor)
         self._best = max(self._best, self._efficiency)
-        pooled = effective_size(self.pool.honest_log_weights())
-        if self._fits < _MOST_FITS and (self._efficiency < _GOOD and better or pooled < _FEW):
+        if again:
             self._fit()
         else:
             self._judged = True
 
     def _after_draws(self) -> None:
-        self._efficiency = max(effective_size(self.final_log_weights) / len(self.final_log_weights), 0.01)
         if self._wanted() > 0:
+            # A pilot may miss what more draws show.
+            if self._efficiency < _POOR and self._fits < _MOST_FITS:
+                self._fit()
             return
         # The verdict asks for 0.7; asking for less here leaves room for the scatter of the estimate.
         tail = max(pareto_k(self.final_log_weights), pareto_k(self.pool.honest_log_weights()))
-        if tail <= _TAIL or self._fits >= _MOST_FITS:
-            self.done = True
-            return
-        self._fit()
-
-    @property
-    def _fits(self) -> int:
-        return len(self.pool.proposals) - 1
+        self.done = bool(tail <= _TAIL) or self._fits >= _MOST_FITS
+        if not self.done:
+            self._fit()
 
     def _fit(self) -> None:
-        """A mixture in straightened coordinates, with wide, network and prior beside it; the evidence starts anew."""
+        """Densities in straightened coordinates, with network and prior beside them; the evidence starts anew."""
         log_w = self.pool.honest_log_weights()
         self._judged, self.final_log_weights = False, np.empty(0)
         if not np.isfinite(log_w).any():
             return  # nothing to fit to: draw again
-        enough = 25.0 * self.pool.dim
-        bulk, _ = temper(log_w, enough, most=_BULK_POWER)
-        flat, _ = temper(log_w, 2 * enough, most=_TAIL_POWER)
-        bend, _ = temper(log_w, 4 * enough, most=_BEND_POWER)
-        z = self.pool.z
-        degree = 3 if effective_size(np.log(np.maximum(bend, 1e-300))) > 40 * self.pool.dim else 1
-        unfolding = Unfolding(z[bend > 0], bend[bend > 0], degree)
+        self._fits += 1
+        enough = 20.0 * self.pool.dim
+        bulk, flat, bend = (
+            temper(log_w, factor * enough, most=power)[0]
+            for factor, power in ((1, _BULK_POWER), (2, _TAIL_POWER), (3, _BEND_POWER))
+        )
+        z, used = self.pool.z, bend > 0
+        rich = 1.0 / (bend @ bend) > 60 * self.pool.dim
+        unfolding = Unfolding(z[used], bend[used], 3 if rich else 1)
         x = unfolding.forward(z)
-        main = fit_student_mixture(x[bulk > 0], bulk[bulk > 0], self.rng, _COMPONENTS).widened(1.1, df=8.0)
-        wide = fit_student_mixture(x[flat > 0], flat[flat > 0], self.rng, 1).widened(1.5, df=4.0)
-        parts = [Unfolded(unfolding, main), Unfolded(unfolding, wide), self.neural, self._prior]
-        self.final = MixtureProposal(parts, [0.74, 0.14, 0.10, 0.02], name="t-mixture")
+        if self._fits > 1 and self._efficiency < _POOR:
+            main = fit_student_mixture(x[bulk > 0], bulk[bulk > 0], self.rng, _COMPONENTS).widened(1.1, df=8.0)
+        else:
+            main = _single(x, bulk, 1.05, df=8.0)
+        parts = [
+            Unfolded(unfolding, main),
+            Unfolded(unfolding, _single(x, flat, 1.5, df=4.0)),
+            self.neural,
+            self._prior,
+        ]
+        self.final = MixtureProposal(parts, [0.76, 0.14, 0.08, 0.02], name="t-mixture")
 
-    def _note(self, log_w: np.ndarray) -> None:
+    def _note(self, draws: int) -> None:
         self.history.append(
             {
                 "step": self.final.name,
-                "draws": len(log_w),
-                "efficiency": effective_size(log_w) / max(len(log_w), 1),
+                "draws": draws,
+                "efficiency": self._efficiency,
                 "pool_ess": effective_size(self.pool.honest_log_weights()),
                 "n_evaluations": self.n_evaluations,
             }
         )
+
+
+def _single(x: np.ndarray, weights: np.ndarray, factor: float, df: float) -> StudentMixture:
+    """One Student t with mean and covariance of weighted points, the latter multiplied by `factor`."""
+    d = x.shape[1]
+    mean = weights @ x
+    centred = x - mean
+    covariance = (centred * weights[:, None]).T @ centred + 1e-10 * np.eye(d)
+    return StudentMixture(np.ones(1), mean[None], (factor * (df - 2) / df * covariance)[None], df)
 
 
 def correct_all(corrections: list[Correction], evaluate: Callable) -> None:

@@ -58,7 +58,8 @@ def refine(correction: Correction, evaluate: Callable) -> bool:
 
     problem = Problem(prior, answer, budget)
     simulator = Simulator((correction.observation,))
-    refinement = Refinement(problem, correction.pool, simulator, settings, neural=correction.neural)
+    pool = correction.pool.pool()
+    refinement = Refinement(problem, pool, simulator, settings, neural=correction.neural)
     refinement.run(correction.rng)
     correction.take(refinement)
     return True

@@ -89,6 +89,7 @@ class NeuralPosterior:
         self.embedding, self.ensemble = embedding, ensemble
         self.history: list[dict] = []
         self._estimators: list = []
+        self._fast: list[ManyFlow] = []
         self._mean = self._std = None
         self._dim = 0
 
@@ -116,7 +117,7 @@ class NeuralPosterior:
         weights
             Of every simulation in the loss, mean 1, shape (n,); None where all weigh the same.
         """
-        self.history = []
+        self.history, self._fast = [], []
         warm = warm and len(self._estimators) == self.ensemble and summaries(0).shape[1] == len(self._mean)
         if not warm:
             self._estimators = []
@@ -161,8 +162,8 @@ class NeuralPosterior:
         share = np.full(networks, n // networks)
         share[rng.permutation(networks)[: n % networks]] += 1
         parts = [
-            ManyFlow(e.net).sample(self._condition(e, summaries), int(k), rng)
-            for e, k in zip(self._estimators, share, strict=True)
+            fast.sample(self._condition(e, summaries), int(k), rng)
+            for fast, e, k in zip(self._many(), self._estimators, share, strict=True)
             if k
         ]
         if len(parts) == 1:
@@ -184,12 +185,19 @@ class NeuralPosterior:
         numpy.ndarray
             Shape (m, n), of all networks together where there are several.
         """
-        terms = [ManyFlow(e.net).log_prob(z, self._condition(e, summaries)) for e in self._estimators]
+        pairs = zip(self._many(), self._estimators, strict=True)
+        terms = [fast.log_prob(z, self._condition(e, summaries)) for fast, e in pairs]
         return terms[0] if len(terms) == 1 else logsumexp(terms, axis=0) - np.log(len(terms))
 
     def condition(self, summaries: np.ndarray) -> np.ndarray:
         """What the first flow sees of summaries of shape (m, k): standardised, or what the embedding makes of them."""
         return self._condition(self._estimators[0], summaries)
+
+    def _many(self) -> list[ManyFlow]:
+        """The networks in the form for many observations; it holds copies of their weights."""
+        if len(self._fast) != len(self._estimators):
+            self._fast = [ManyFlow(e.net) for e in self._estimators]
+        return self._fast
 
     def state(self) -> dict[str, np.ndarray | float | int | str]:
         """Everything that :meth:`from_state` needs, as plain arrays, numbers and text."""
