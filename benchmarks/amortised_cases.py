@@ -17,6 +17,8 @@ from cases import CACHE, RESULTS, SHARED, TBABS_POWERLAW_BBODYRAD, engine_module
 import xsixsa
 from xsixsa import LogUniform, Session
 from xsixsa.amortised.network import Network, load_network
+from xsixsa.embedded.grouping import group_channels
+from xsixsa.embedded.pha import read_pha
 
 __all__ = [
     "BRIGHT",
@@ -175,14 +177,13 @@ def write_segments(folder: Path, kind: Kind, session: Session, counts: np.ndarra
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    group, _ = group_channels(read_pha(FOLDER / kind.spectrum))
+    first = np.array([np.flatnonzero(group == g)[0] for g in session.observations[0].channels - 1])
     with fits.open(FOLDER / kind.spectrum) as pattern:
         spectrum = next(h for h in pattern if h.name == "SPECTRUM")
-        quality = np.asarray(spectrum.data["QUALITY"])
-        starts = np.flatnonzero((np.asarray(spectrum.data["GROUPING"]) != -1) & (quality != 1))
-        first = starts[session.observations[0].channels - 1]
         for i, row in enumerate(counts):
             path = folder / f"segment_{i:02d}.pha"
-            values = np.zeros(len(quality), np.int32)
+            values = np.zeros(len(group), np.int32)
             values[first] = row
             spectrum.data["COUNTS"] = values
             spectrum.header["RESPFILE"], spectrum.header["ANCRFILE"] = "none", "none"
