@@ -19,6 +19,7 @@ _EXPORTS = {
     "Result": "xsixsa.result",
     "Session": "xsixsa.session",
     "Uniform": "xsixsa.prior",
+    "centre": "xsixsa.centring",
     "fit": "xsixsa.pipeline",
     "fluxes": "xsixsa.fluxes",
     "load": "xsixsa.result",
@@ -35,6 +36,7 @@ __all__ = [
     "Session",
     "Uniform",
     "__version__",
+    "centre",
     "fit",
     "fluxes",
     "load",
@@ -46,6 +48,7 @@ __all__ = [
 if TYPE_CHECKING:
     from xsixsa.amortised.network import load_network
     from xsixsa.amortised.train import train
+    from xsixsa.centring import centre
     from xsixsa.fluxes import fluxes
     from xsixsa.pipeline import fit
     from xsixsa.prior import Gaussian, LogUniform, Prior, Uniform

@@ -33,6 +33,9 @@ class Options:
     max_seconds : float or None
         Wall-clock seconds allowed; the run stops at the next block with what it has and says that it has not converged.
         None, because a limit by the clock makes the result depend on the machine: the seed no longer fixes it.
+    centre : bool
+        Widen the bounds of the normalisations first, until the observed counts lie near the middle of what the prior
+        predicts. Not by default: it changes the prior, and with it the evidence.
     rounds : int
         Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior. With 0 the
         draws from the prior are refined without a network: enough for a few parameters and one mode.
@@ -92,6 +95,7 @@ class Options:
     ess: int = 10_000
     max_evaluations: int = 150_000
     max_seconds: float | None = None
+    centre: bool = False
     rounds: int = 2
     until: str | tuple[str, ...] | None = None
     simulations: int = 2_000

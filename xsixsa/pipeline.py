@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xsixsa.centring import CentredPrior, centre_session
 from xsixsa.correction.evidence import estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.refine import Refinement
@@ -60,6 +61,7 @@ def fit(
     workers: int | None = None,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
+    centre: bool | None = None,
     preset: str = "standard",
     options: Options | None = None,
     out: str | os.PathLike | None = None,
@@ -91,6 +93,9 @@ def fit(
     max_seconds
         Wall-clock seconds allowed; the run stops at the next block with what it has. The same seed then no longer gives
         the same result.
+    centre
+        Widen the bounds of the normalisations first, until the observed counts lie near the middle of what the prior
+        predicts; see :func:`xsixsa.centre`.
     preset
         ``"quick"``, ``"standard"`` or ``"thorough"``.
     options
@@ -116,7 +121,9 @@ def fit(
     Interrupted
         On Ctrl-C, after what was finished has been written to `out`.
     """
-    settings = (options or _preset(preset)).changed(ess=ess, max_evaluations=max_evaluations, max_seconds=max_seconds)
+    settings = (options or _preset(preset)).changed(
+        ess=ess, max_evaluations=max_evaluations, max_seconds=max_seconds, centre=centre
+    )
     folder = None
     if out is not None:
         from xsixsa.run import prepare_run_folder
@@ -125,8 +132,14 @@ def fit(
     session = xspec if isinstance(xspec, Session) else Session(xspec)
     seed = int(np.random.SeedSequence().entropy % 2**53) if seed is None else _whole(seed, "seed", 0)
     workers = len(os.sched_getaffinity(0)) if workers is None else _whole(workers, "workers", 1)
+    spent = None
+    if settings.centre:
+        # A stream of its own: what is drawn afterwards does not depend on it.
+        prior = spent = centre_session(session, prior, np.random.default_rng([seed, 1]), workers, delay=delay)
     with widened_prior(session, prior) as joint:
-        result = run(session, joint, settings, seed, workers, folder, progress, delay)
+        if isinstance(prior, CentredPrior):
+            joint = prior.applied(joint)
+        result = run(session, joint, settings, seed, workers, folder, progress, delay, spent)
     if set_best:
         _set_best(session, result)
     return result
@@ -164,8 +177,9 @@ def run(
     folder: Path | None,
     progress: bool | Callable,
     delay: float = 0.0,
+    spent: CentredPrior | None = None,
 ) -> Result:
-    """:func:`fit` with everything decided; see there."""
+    """:func:`fit` with everything decided; `spent` on centring counts as the run's."""
     session_text = session.saved_text()
     reporter = Reporter(progress, _plan(options), options.ess)
     _announce(reporter, session, prior, seed, workers)
@@ -177,6 +191,8 @@ def run(
             reporter.tick,
             options.max_seconds,
         )
+        if spent is not None:
+            problem.charge("centre", spent.n_evaluations, spent.seconds)
         simulator = Simulator(session.observations)
         job = _Job(session, prior, options, problem, simulator, seed, session_text, pool.describe_failures)
         try:

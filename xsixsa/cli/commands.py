@@ -171,6 +171,7 @@ def _run(xspec, priors: dict, arguments: Namespace, out: Path):
             seed=arguments.seed,
             workers=arguments.workers,
             preset=arguments.preset,
+            centre=arguments.centre or None,
             out=out,
             progress=not arguments.quiet,
             **{name: value for name, value in given.items() if value is not None},

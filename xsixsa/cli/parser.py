@@ -48,6 +48,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ess", type=int, metavar="N", help="effective sample size to reach (default: by preset)")
     group.add_argument("--max-evaluations", type=int, metavar="N", help="most model evaluations (default: by preset)")
     group.add_argument("--max-seconds", type=float, metavar="S", help="most seconds by the clock (default: no limit)")
+    group.add_argument(
+        "--centre", action="store_true", help="widen the priors of normalisations until they cover the observed counts"
+    )
     group.add_argument("--preset", default="standard", help="quick, standard or thorough (default: %(default)s)")
     group.add_argument("--quiet", action="store_true", help="no progress on stderr")
 

@@ -1,0 +1,249 @@
+"""Rounds: which proposals they make, what ends them, what they record, and what a budget does."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.core.analytic import gaussian, poisson_gamma, poisson_gamma_log_evidence
+from xsixsa.correction.pool import Pool
+from xsixsa.errors import UsageError
+from xsixsa.inference.flow import FlowOptions
+from xsixsa.inference.problem import BudgetSpent, Problem
+from xsixsa.inference.proposals import PriorProposal
+from xsixsa.inference.rounds import Rounds
+from xsixsa.options import CRITERIA, PROPOSALS, Options
+from xsixsa.pipeline import run
+from xsixsa.prior import LogUniform, Prior
+from xsixsa.session import Evaluation
+from xsixsa.simulate import Simulator
+
+SMALL = FlowOptions(transforms=2, hidden=32, epochs=40, batch=64, learning_rate=5e-3)
+COUNTS = [5, 40, 200]
+
+
+def rounds_of(session, options, seed=1):
+    prior, simulator = Prior.build(session), Simulator(session.observations)
+    with session.pool() as pool:
+        problem = Problem(prior, pool.evaluate, options.max_evaluations, max_seconds=options.max_seconds)
+        made = Rounds(problem, simulator, options, Pool(prior.dim))
+        made.run(np.random.default_rng(seed))
+    return made
+
+
+def options(**more):
+    return Options(**{"simulations": 600, "rounds": 2, "posterior": SMALL, "summary": "pca", **more})
+
+
+@pytest.mark.parametrize("proposal", [*PROPOSALS, ("truncated", "restricted"), ("truncated", "posterior")])
+def test_each_proposal_brings_the_rounds_closer(proposal):
+    made = rounds_of(poisson_gamma(COUNTS), options(proposal=proposal))
+    first, second = made.history
+    assert first["proposal"] == "prior" and first["counts_rank"] > 0
+    assert second["efficiency"] > 2 * first["efficiency"]
+    assert made.posterior is not None and second["posterior"]
+    # the neural posterior sits where the counts are
+    theta = made.problem.prior.from_normal(made.posterior.sample(4000, np.random.default_rng(2)))
+    assert np.abs(np.log(np.median(theta, axis=0) / np.array(COUNTS))).max() < 0.7
+    trained_first = bool(first["posterior"])
+    assert trained_first == (proposal != "restricted")
+
+
+def test_weights_of_the_loss_undo_what_the_posterior_proposal_did():
+    made = rounds_of(poisson_gamma(COUNTS), options(proposal="posterior"))
+    z, _, weights = made._training_set(made.pool.proposals[-1])
+    assert weights.mean() == pytest.approx(1)
+    # Unweighted draws crowd around the posterior; weighted ones are wider, towards the prior.
+    centre = z[-600:].mean(axis=0)
+    spread = ((z - centre) ** 2).sum(axis=1)
+    assert np.average(spread, weights=weights) > 1.1 * spread.mean()
+    assert weights.sum() ** 2 / (weights**2).sum() > 0.24 * len(z)
+    truncated = rounds_of(poisson_gamma(COUNTS), options())
+    assert truncated._training_set(truncated.pool.proposals[-1])[2] is None
+
+
+def test_rounds_end_when_the_criterion_is_met():
+    session = poisson_gamma(COUNTS)
+    cases = {
+        "ess": (options(until="ess", ess=50, rounds=6), "effective size"),
+        "efficiency": (options(until="efficiency", rounds=8), "efficiency"),
+        "volume": (options(until="volume", rounds=8), "volume"),
+        "volume of a restriction": (
+            options(until="volume", rounds=8, proposal="restricted", restrict=(50, 500)),
+            "volume",
+        ),
+        "any": (options(until=CRITERIA, rounds=8), ""),
+    }
+    for name, (settings, word) in cases.items():
+        made = rounds_of(session, settings)
+        assert 1 <= len(made.history) < settings.rounds, name
+        assert word in made.history[-1]["stopped"], name
+        assert made.history[-1]["posterior"] and made.posterior is not None, name
+        assert all("stopped" not in row for row in made.history[:-1])
+    fixed = rounds_of(session, options(rounds=3))
+    assert len(fixed.history) == 3 and "stopped" not in fixed.history[-1]
+    # without the criterion the volume would have gone on being measured
+    volumes = [row["log_prior_volume"] for row in fixed.history]
+    assert volumes[0] == 0 and volumes[2] < volumes[1] < 0
+
+
+def test_history_holds_coverage_and_small_histograms():
+    made = rounds_of(poisson_gamma(COUNTS), options(rounds=2, summary="autoencoder"))
+    for row in made.history:
+        assert len(row["coverage"]) == len(row["latent_histograms"]) > 0
+        assert all(0 <= r <= 1 for r in row["coverage"])
+        for histogram, rank in zip(row["latent_histograms"], row["coverage"], strict=True):
+            edges, counts = np.array(histogram["edges"]), np.array(histogram["counts"])
+            assert len(edges) == len(counts) + 1 and counts.sum() == row["simulations"]
+            assert edges[0] <= histogram["observed"] <= edges[-1]
+            below = counts[edges[1:] <= histogram["observed"]].sum() / counts.sum()
+            assert below <= rank + 0.02 and rank <= below + counts.max() / counts.sum() + 0.02
+        assert 0.02 < row["counts_rank"] < 0.98
+        assert row["n_evaluations"] > 0 and 0 < row["efficiency"] <= 1
+    import json
+
+    assert len(json.dumps(made.history)) < 60_000
+    assert not made.uncovered
+
+
+def test_ranks_say_on_which_side_the_observation_lies():
+    for counts, side in (([9000, 9000, 9000], 1.0), ([0, 0, 1], 0.0)):
+        session = poisson_gamma(counts)
+        made = rounds_of(session, options(rounds=1))
+        assert abs(made.history[0]["counts_rank"] - side) < 0.1
+    # beyond everything that the prior predicts
+    session = poisson_gamma([50_000, 20, 20])
+    made = rounds_of(session, options(rounds=1))
+    assert made.history[0]["counts_rank"] == 1.0
+    assert "does not cover" in made.uncovered and "so many counts" in made.uncovered
+
+
+def test_ensemble_and_warm_start_reach_the_rounds():
+    made = rounds_of(poisson_gamma(COUNTS), options(ensemble=2, warm_start=True))
+    assert len(made.posterior.parts) == 2
+    assert made.history[1]["posterior"][0]["network"] == 0
+    cold = rounds_of(poisson_gamma(COUNTS), options(ensemble=1))
+    warm = rounds_of(poisson_gamma(COUNTS), options(warm_start=True))
+    assert warm.history[0]["posterior"] == cold.history[0]["posterior"]
+    assert warm.history[1]["posterior"][0]["training"] < cold.history[1]["posterior"][0]["training"]
+
+
+@pytest.mark.parametrize("proposal", [*PROPOSALS, PROPOSALS])
+def test_whole_run_is_exact_with_every_proposal(proposal):
+    counts = [12, 60]
+    settings = options(proposal=proposal, ess=1500, min_draws=1500, until="efficiency", rounds=3)
+    result = run(*job(poisson_gamma(counts), settings), 3, 1, None, False)
+    assert result.verdict.converged, str(result.verdict)
+    exact = poisson_gamma_log_evidence(counts)
+    assert abs(result.log_evidence - exact) < 4 * result.log_evidence_err
+    mean = result.weights @ result.theta
+    assert (np.abs(mean - counts) < 5 * np.sqrt(np.array(counts) / 1500)).all()
+    assert result.options["proposal"] == proposal
+
+
+def job(session, settings):
+    return session, Prior.build(session), settings
+
+
+def slow(session, seconds):
+    """The same session with an engine that takes its time."""
+    statistic = session._statistic
+
+    def wait(theta):
+        time.sleep(seconds * len(theta))
+        return statistic(theta)
+
+    session._statistic = wait
+    return session
+
+
+def test_a_run_stops_when_its_seconds_are_over_and_says_so():
+    session = slow(poisson_gamma(COUNTS), 1e-3)
+    start = time.perf_counter()
+    # 1 200 evaluations of the first round alone take longer than this
+    result = run(*job(session, options(max_seconds=0.8)), 1, 1, None, False)
+    assert time.perf_counter() - start < 6
+    assert 256 <= result.n_evaluations < 1200 + 401
+    assert not result.verdict.converged
+    assert any("0.8 seconds allowed ran out" in r and "max_seconds" in r for r in result.verdict.reasons)
+    assert not any("evaluations allowed ran out" in r for r in result.verdict.reasons)
+    assert any("same seed" in w for w in result.verdict.warnings)
+    assert np.isfinite(result.weights).all() and result.weights.sum() == pytest.approx(1)
+
+
+def test_seconds_end_the_refinement_too():
+    session = slow(gaussian(0.01 * np.eye(2), [1.0, -1.0])[0], 1e-4)
+    result = run(*job(session, options(rounds=0, simulations=300, max_seconds=2.0, ess=100_000)), 1, 1, None, False)
+    assert len(result.history["refinement"]) > 0 and result.n_evaluations > 1000
+    assert any("2 seconds allowed ran out" in r for r in result.verdict.reasons)
+
+
+def test_enough_seconds_change_nothing_but_the_warning():
+    with_limit, without = (
+        run(*job(poisson_gamma([30, 60]), options(ess=800, min_draws=800, max_seconds=limit)), 5, 1, None, False)
+        for limit in (1000.0, None)
+    )
+    assert with_limit.verdict.converged
+    assert any("same seed" in w for w in with_limit.verdict.warnings)
+    assert not any("same seed" in w for w in without.verdict.warnings)
+
+
+def test_evaluations_that_run_out_are_not_blamed_on_the_clock():
+    settings = options(max_evaluations=2500, max_seconds=1000.0, ess=100_000)
+    result = run(*job(poisson_gamma(COUNTS), settings), 1, 1, None, False)
+    assert any("2500 evaluations allowed ran out" in r for r in result.verdict.reasons)
+    assert not any("seconds allowed" in r for r in result.verdict.reasons)
+
+
+def problem(seconds=None, delay=0.0, most=10_000):
+    def evaluate(theta, progress):
+        time.sleep(delay * len(theta))
+        return Evaluation(theta, theta[:, 0], np.zeros(len(theta), np.uint8))
+
+    return Problem(Prior([SimpleNamespace(name="a")], [LogUniform(1, 10)]), evaluate, most, max_seconds=seconds)
+
+
+def test_problem_evaluates_in_parts_until_the_clock_says_stop():
+    limited = problem(seconds=0.3, delay=1e-4)
+    z = np.linspace(-2, 2, 50_000)[:, None]
+    draws = limited.evaluate(z[:9000], keep_expected=True)
+    assert 256 <= len(draws) < 9000 and len(draws.expected) == len(draws) == limited.n_evaluations
+    np.testing.assert_array_equal(draws.z, z[: len(draws)])
+    assert limited.remaining == 0
+    with pytest.raises(BudgetSpent):
+        limited.evaluate(z)
+    with limited.overtime(10):
+        assert len(limited.evaluate(z)) == 10
+    assert limited.remaining == 0
+
+
+def test_time_spent_before_counts():
+    charged = problem(seconds=10.0)
+    charged.charge("centre", 500, 9.0)
+    assert charged.n_evaluations == 500 and charged.seconds["centre"] == 9.0 and charged.remaining == 9500
+    charged.charge("centre", 100, 2.0)
+    assert charged.remaining == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"proposal": "guess"},
+        {"proposal": ()},
+        {"until": "tired"},
+        {"restrict": 2.0},
+        {"ensemble": 0},
+        {"max_seconds": 0.0},
+        {"max_seconds": -1.0},
+    ],
+)
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        Options(**wrong)
+
+
+def test_default_rounds_begin_with_the_prior():
+    made = rounds_of(poisson_gamma(COUNTS), options(rounds=0))
+    assert made.posterior is None and isinstance(made.pool.proposals[0], PriorProposal)
+    assert len(made.history) == 1 and len(made.pool) == 1200
