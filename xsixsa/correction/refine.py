@@ -14,8 +14,9 @@ from typing import ClassVar
 import numpy as np
 
 from xsixsa.correction.evidence import THIN, pareto_k
-from xsixsa.correction.explore import Modes, find_modes
+from xsixsa.correction.explore import Modes, find_modes, starting_points
 from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.patch import excess_weights
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.inference.flow import WhitenedFlow
@@ -46,6 +47,11 @@ _FLOW_POWER = 0.85
 # long before effective size or Pareto k tell.
 _MIXTURE_POWER = 0.6
 _TAIL_POWER = 0.4
+# Before the final draws a mixture is added where weights exceed this many times their mean, with a share of the draws
+# in proportion to the mass found there.
+_EXCESS_FACTOR = 1.5
+_EXCESS_SHARE = 6.0
+_EXCESS_RANGE = (0.03, 0.3)
 # Straightened coordinates are fitted to the weights to this power.
 _BEND_POWER = 0.5
 
@@ -140,6 +146,11 @@ class Refinement:
     def _defended(self, parts: list[Proposal], fractions: list[float], name: str) -> MixtureProposal:
         """Parts with what is left shared between the neural posterior, which knows the whole prior, and the prior."""
         prior, rest = PriorProposal(self.problem.dim), 1 - sum(fractions)
+        if self.modes is not None and len(self.modes.z) > 1 and name != "modes":
+            # A narrow mode is more than a flow learns beside a broad one: its own component stays in every proposal.
+            held = 0.1
+            parts, fractions = [*parts, self.modes.mixture()], [*((1 - held) * f for f in fractions), held]
+            rest *= 1 - held
         if self.neural is None:
             return MixtureProposal([*parts, prior], [*fractions, rest], name=name)
         return MixtureProposal([*parts, self.neural, prior], [*fractions, 0.6 * rest, 0.4 * rest], name=name)
@@ -154,12 +165,8 @@ class Refinement:
         prior = PriorProposal(self.problem.dim)
         first = self._draw(prior, most // 3, rng)
         self.pool.add(prior, first)
-        # Half of the starts are the best of these draws, the others any: a narrow mode is among neither's best.
-        order = np.argsort(-first.log_likelihood)
         descents = max(4, (most // 3) // (9 * (self.problem.dim + 1)))
-        starts = np.concatenate(
-            [first.z[order[: descents // 2]], first.z[rng.permutation(len(first))[: -(-descents // 2)]]]
-        )
+        starts = starting_points(*self._drawn_from_the_prior(), descents, rng)
         with self.problem.stage("explore"):
             self.modes = find_modes(self.problem, self.simulator, starts)
         if self.modes is None:
@@ -168,6 +175,13 @@ class Refinement:
         draws = self._draw(proposal, most // 3, rng)
         self.pool.add(proposal, draws)
         self._note("second exploration", proposal, draws, self.pool, modes=len(self.modes.z), descents=descents)
+
+    def _drawn_from_the_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every draw made from the prior alone, first round included, with its log posterior."""
+        alone = [k for k, p in enumerate(self.pool.proposals) if isinstance(p, PriorProposal)]
+        rows = np.isin(self.pool.batch, alone)
+        z = self.pool.z[rows]
+        return z, log_standard_normal(z) + self.pool.log_likelihood[rows]
 
     def _fit_flow(self, rng) -> float:
         """Fit a flow to the pool, try it, return its efficiency."""
@@ -188,12 +202,24 @@ class Refinement:
         self._note("refitted flow", self.final, draws, self.pool)
         return effective_size(self._weights(draws)) / len(draws)
 
+    def _patch(self, rng) -> None:
+        """Add to the final proposal what it leaves over of the posterior, as far as the pool knows."""
+        with self.problem.stage("correct"):
+            excess = excess_weights(self.pool, self.final, _EXCESS_FACTOR)
+            mass = float(excess.sum())
+            if mass < 1e-4 or (excess > 0).sum() < 4 * self.problem.dim:
+                return
+            mixture = self._unfolded_mixture(self._unfolding(), excess / mass, rng, 1.3)
+            share = float(np.clip(_EXCESS_SHARE * mass, *_EXCESS_RANGE))
+            self.final = MixtureProposal([self.final, mixture], [1 - share, share], name=self.final.name)
+
     def _finish(self, rng, last: bool) -> bool:
         """Draw from the last proposal until the pool has the effective size asked for.
 
         Returns False where the weights of these draws, or of the pool, show a tail that the proposal misses: then the
         pool, which holds it now, is worth another fit, and the evidence starts anew.
         """
+        self._patch(rng)
         self.final_log_weights = np.empty(0)
         n = self.options.min_draws
         while n > 0:
