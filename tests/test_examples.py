@@ -22,7 +22,7 @@ PRINTED = {
 }
 MORE = {"many_spectra": ["--spectra", "2"]}
 # these need minutes, or data that are not part of the repository; other tests run what they show
-ELSEWHERE = {"bxa_embedded"}
+ELSEWHERE = {"bxa_embedded", "many_bursts"}
 # no example: it makes the notebooks, whose tests are elsewhere
 TOOLS = {"make_notebooks"}
 
@@ -71,6 +71,36 @@ def test_example_as_it_is(name, tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert PRINTED[name] in done.stdout
+
+
+def test_many_bursts_with_small_settings(tmp_path, monkeypatch, capsys, clean_session):
+    """All of its lines run with a network that has hardly been trained; the correction makes up for it."""
+    from xsixsa.amortised.train import TrainOptions
+    from xsixsa.inference.flow import FlowOptions
+
+    train, small = xsixsa.train, TrainOptions(flow=FlowOptions(transforms=2, hidden=16, epochs=3))
+    monkeypatch.setattr(xsixsa, "train", lambda *given, **named: train(*given, **named, options=small, workers=1))
+    given = ["--slices", "2", "--simulations", "600", "--ess", "50"]
+    monkeypatch.setattr(sys, "argv", ["many_bursts", str(tmp_path), *given])
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_path(str(EXAMPLES / "many_bursts.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert leaving.value.code == (3 if "have not converged" in said else 0)
+    assert "slice_01.pha" in said and "kT" in said
+    assert all((tmp_path / name).exists() for name in ("burst.h5", "bursts.png", "slices/table.fits"))
+
+
+@pytest.mark.slow
+def test_many_bursts_as_it_is(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "many_bursts.py"), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("slice_")]
+    assert len(rows) == 12 and all(row[-1] == "converged" for row in rows)
+    # the truth lies in the central 68 % about two times in three
+    inside = sum(float(row[2]) <= float(row[5]) <= float(row[4]) for row in rows)
+    assert 4 <= inside <= 12
 
 
 def script_lines():
