@@ -14,6 +14,7 @@ from xsixsa.cli.parser import build_parser
 from xsixsa.cli.values import parse_priors
 from xsixsa.report import report_html, write_report
 from xsixsa.report.checks import predictive_checks
+from xsixsa.report.figures import training_figure
 from xsixsa.report.repeat import command, python_code
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.pha'
@@ -125,6 +126,41 @@ def test_an_interrupted_run_is_reported_without_what_it_lacks():
     assert ">nan<" not in html and "nan " not in re.sub(r"base64,[^\"]*", "", html)
     assert "interrupted before it made predictive spectra" in html
     assert "not known" in html
+
+
+def test_modes_are_told_apart_where_there_are_two(no_pictures):
+    r = full_result(dim=2, bins=10)
+    assert len(r.modes) == 1
+    page = Page(report_html(r))
+    assert not any(a.get("id") == "modes" for _, a in page.elements)
+    values = [dict(zip(r.names, (0.123, 2.5), strict=True)), dict(zip(r.names, (0.01, 0.02), strict=True))]
+    one = {"weight": 0.7, "weight_err": 0.01, "mean": values[0], "std": values[1], "best_statistic": 61.25}
+    r._modes = [one, one | {"weight": 0.3, "best_statistic": 63.5}]
+    page = Page(report_html(r))
+    words = " ".join(page.text)
+    assert "2 modes" in words and "0.700 ± 0.010" in words and "63.50" in words and "0.123 ± 0.01" in words
+    assert {"href": "#modes"} in page.all("a")
+
+
+def test_rounds_show_where_they_drew_and_how_they_ended(no_pictures):
+    r = full_result(dim=2, bins=10)
+    words = " ".join(Page(report_html(r)).text)  # as an earlier version left it
+    assert "Rounds of simulation" in words
+    more = {"proposal": "truncated <prior>", "efficiency": 0.0123, "coverage": [0.5, 0.97], "notes": ["a note"]}
+    r.history["rounds"][1] |= more | {"summary": {"name": "pca", "notes": []}, "stopped": "the volume stays"}
+    html = report_html(r)
+    words = " ".join(Page(html).text)
+    assert "truncated <prior>" in words and "<prior>" not in html and "1.2 %" in words and "0.03" in words
+    assert "Round 2: a note; the rounds ended: the volume stays." in words
+
+
+def test_summaries_without_training_leave_their_panel_out():
+    losses = [{"training": 2.0, "validation": 2.1}]
+    assert training_figure([{"round": 1, "compression": [{"components": 5}], "posterior": []}]) is None
+    rounds = [{"round": 1, "summary": {"name": "pca"}, "compression": [{"components": 5}], "posterior": losses}]
+    assert [axes.get_title() for axes in training_figure(rounds).axes] == ["neural posterior"]
+    rounds[0] |= {"compression": losses, "summary": {"name": "embedding"}}
+    assert [axes.get_title() for axes in training_figure(rounds).axes] == ["summary: embedding", "neural posterior"]
 
 
 def test_checks_pass_for_the_truth_and_fail_for_another_model():

@@ -9,7 +9,7 @@ import numpy as np
 
 from xsixsa.report.checks import Checks
 
-__all__ = ["checks_figure", "data_uri", "efficiency_figure", "training_figure"]
+__all__ = ["checks_figure", "data_uri", "efficiency_figure", "losses_of", "training_figure"]
 
 _BLUE, _RED, _GREY = "#1d4e89", "#9a3412", "0.35"
 
@@ -28,18 +28,22 @@ def _figure(columns: int):
     return figure, figure.subplots(1, columns)
 
 
+def losses_of(entry: dict, part: str) -> list[dict]:
+    """Epochs of the ``"summary"`` or the ``"posterior"`` of a round; summaries that need no training have none."""
+    held = entry.get("posterior") if part == "posterior" else entry.get("autoencoder") or entry.get("compression")
+    return [epoch for epoch in held or [] if "training" in epoch or "validation" in epoch]
+
+
 def training_figure(rounds: list[dict]):
     """Losses of the summary and of the neural posterior, epoch by epoch, all rounds in a row; None without training."""
-    if not any(r.get("posterior") or r.get("autoencoder") for r in rounds):
+    parts = [part for part in ("summary", "posterior") if any(losses_of(r, part) for r in rounds)]
+    if not parts:
         return None
-    figure, panels = _figure(2)
-    for axes, key, title in (
-        (panels[0], "autoencoder", "summary: auto-encoder"),
-        (panels[1], "posterior", "neural posterior"),
-    ):
+    figure, panels = _figure(len(parts))
+    for axes, part in zip(np.atleast_1d(panels), parts, strict=True):
         start = 0
         for i, entry in enumerate(rounds):
-            losses = entry.get(key) or []
+            losses = losses_of(entry, part)
             x = start + np.arange(1, len(losses) + 1)
             for name, colour, style in (("training", _BLUE, "-"), ("validation", _RED, "--")):
                 y = [epoch.get(name, np.nan) for epoch in losses]
@@ -47,11 +51,16 @@ def training_figure(rounds: list[dict]):
             start += len(losses)
             if i + 1 < len(rounds) and len(losses):
                 axes.axvline(start + 0.5, color=_GREY, linewidth=0.8, linestyle=":")
-        axes.set_title(title, fontsize=10)
+        axes.set_title("neural posterior" if part == "posterior" else _summary_title(rounds), fontsize=10)
         axes.set_xlabel("epoch (dotted: next round)" if len(rounds) > 1 else "epoch")
         axes.set_ylabel("loss")
         axes.legend(fontsize=8, frameon=False)
     return figure
+
+
+def _summary_title(rounds: list[dict]) -> str:
+    names = dict.fromkeys(r["summary"]["name"] for r in rounds if r.get("summary"))
+    return f"summary: {', '.join(names) or 'autoencoder'}"
 
 
 def efficiency_figure(refinement: list[dict], wanted: float | None):

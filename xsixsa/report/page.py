@@ -13,7 +13,7 @@ import numpy as np
 import xsixsa
 from xsixsa.files import atomic_path
 from xsixsa.report.checks import predictive_checks
-from xsixsa.report.figures import checks_figure, data_uri, efficiency_figure, training_figure
+from xsixsa.report.figures import checks_figure, data_uri, efficiency_figure, losses_of, training_figure
 from xsixsa.report.repeat import command, python_code
 
 __all__ = ["report_html", "write_report"]
@@ -141,6 +141,30 @@ def _goodness_text(result) -> str:
     )
 
 
+def _rounds(rounds: list[dict]) -> list[dict]:
+    """What the table of rounds shows; runs of earlier versions lack some of it."""
+    rows = []
+    for r in rounds:
+        losses = losses_of(r, "posterior")
+        ranks = [min(rank, 1 - rank) for rank in r.get("coverage") or []]
+        rows.append(
+            {
+                "round": r["round"],
+                "proposal": r.get("proposal", "-"),
+                "summary": (r.get("summary") or {}).get("name", "-"),
+                "simulations": r["simulations"],
+                "log_prior_volume": r["log_prior_volume"],
+                "efficiency": r.get("efficiency"),
+                "epochs": len(losses),
+                "validation": losses[-1].get("validation") if losses else None,
+                "furthest": min(ranks) if ranks else None,
+                "notes": [*(r.get("notes") or []), *((r.get("summary") or {}).get("notes") or [])],
+                "stopped": r.get("stopped", ""),
+            }
+        )
+    return rows
+
+
 def _pictures(result, checks) -> dict[str, str | None]:
     from xsixsa.plot import corner_figure, spectrum_figure
 
@@ -193,7 +217,8 @@ def report_html(result, title: str | None = None) -> str:
             corner_alt=_corner_alt(table),
             evidence_text=_evidence_text(result),
             goodness_text=_goodness_text(result),
-            rounds=history.get("rounds", []),
+            modes=result.modes,
+            rounds=_rounds(history.get("rounds", [])),
             refinement=history.get("refinement", []),
             settings=_settings(result.settings),
             options=_settings(result.options),
