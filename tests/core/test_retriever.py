@@ -1,10 +1,14 @@
 """The parameter retriever: what the data say nothing about is found to be so."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import xsixsa
 from tests.core.analytic import AnalyticSession, cash, parameter
+from tests.docs_blocks import blocks
 from xsixsa.demo import make_demo
 from xsixsa.errors import UsageError
 from xsixsa.plot.retriever import plot_retrieval, retrieval_figure
@@ -138,17 +142,25 @@ def test_wrong_use():
             RetrieverOptions(**wrong)
 
 
-def test_on_a_loaded_session(tmp_path, monkeypatch):
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """The demo's spectrum as `source.pha` in the current folder, the embedded engine as `xspec`."""
     from xsixsa.embedded import xspec
 
     demo = make_demo(tmp_path, seed=1)
+    (tmp_path / demo.spectrum).rename(tmp_path / "source.pha")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "xspec", xspec)
+    xspec.Xset.chatter = 0
+    yield demo, xspec
     xspec.AllModels.clear()
     xspec.AllData.clear()
-    xspec.Xset.chatter = 0
-    xspec.Xset.abund = demo.abund
-    spectrum = xspec.Spectrum(demo.spectrum)
-    spectrum.ignore("**-0.5 8.0-**")
+    xspec.Xset.chatter = 10
+
+
+def test_on_a_loaded_session(loaded):
+    demo, xspec = loaded
+    xspec.Spectrum("source.pha").ignore("**-0.5 8.0-**")
     xspec.Fit.statMethod = "cstat"
     xspec.Model(demo.model)
     before = xspec.Fit.statistic
@@ -160,6 +172,14 @@ def test_on_a_loaded_session(tmp_path, monkeypatch):
     assert found.r_squared[found.names.index("kT")] > 0.5
     assert events[-1].stage == "done" and found.n_evaluations == 600
     assert xspec.Fit.statistic == before
-    xspec.AllModels.clear()
-    xspec.AllData.clear()
-    xspec.Xset.chatter = 10
+
+
+def test_the_example_in_the_documents(loaded, capsys):
+    """The block of summaries.md, with fewer simulations."""
+    (block,) = (b for b in blocks("python") if b.document == "summaries.md" and b.by)
+    code = block.code.replace("seed=1)", "seed=1, simulations=800, workers=1, progress=False)")
+    assert code != block.code
+    names = {}
+    exec(compile(code, str(block), "exec"), names)
+    assert names["found"].verdict["norm"] == "constrained" and "held out" in capsys.readouterr().out
+    assert (Path.cwd() / "retrieved.png").exists()
