@@ -1,6 +1,6 @@
 """Many spectra, one after the other: a table with a verdict in each row.
 
-    python examples/many_spectra.py [FOLDER] [--spectra 5] [--ess 2000] [--preset quick]
+    python examples/many_spectra.py [FOLDER] [--spectra 5] [--ess 2000] [--preset standard]
 
 Here they are five observations of the demo's source. Rows that have not converged are kept and marked: to drop them
 silently would bias whatever is made from the table.
@@ -38,7 +38,7 @@ def main():
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--spectra", type=int, default=5)
     parser.add_argument("--ess", type=int, default=2000)
-    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--preset", default="standard")
     given = parser.parse_args()
     xspec.Xset.allowPrompting = False
     xspec.Xset.chatter = 0
@@ -61,7 +61,7 @@ def main():
             print(f"{name:12s}{f'{low:.3f} to {high:.3f}':>24s}{evidence:>20s}  {result.verdict.text}", flush=True)
             failed += not result.verdict.converged
     if failed:
-        print(f"{failed} of {given.spectra} have not converged: run those again with preset='standard'")
+        print(f"{failed} of {given.spectra} have not converged: run those again with preset='thorough'")
     return 3 if failed else 0
 
 

@@ -22,7 +22,7 @@ except ImportError:
     from xsixsa.embedded import xspec
 
 # %% tags=["parameters"]
-settings = {"preset": "quick", "ess": 2000}
+settings = {"preset": "standard", "ess": 2000}
 spectra = 5
 
 # %%
