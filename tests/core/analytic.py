@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
+from scipy import stats
 from scipy.special import gammaln, logsumexp, xlogy
 
 from xsixsa.session import Evaluation, Observation, Parameter, Reason
@@ -131,3 +132,69 @@ def two_modes(separation=6.0, widths=(0.3, 0.3), share=0.3, d=2, half_width=10.0
     counts = np.full(d, 1e2 * 11.0) + 1.0
     counts[0] = 1e2 * separation / 2 + 1.0
     return AnalyticSession(parameters, expected, statistic, counts), float(-d * np.log(2 * half_width))
+
+
+def residual_counts(residuals):
+    """Expected counts whose C-stat against `RESIDUAL_COUNTS` is nearly the sum of squared residuals, shape (n, bins).
+
+    They let a network and Fisher scoring see the same likelihood as the statistic.
+    """
+    return RESIDUAL_COUNTS * np.exp(np.clip(residuals / np.sqrt(RESIDUAL_COUNTS), -20, 20))
+
+
+RESIDUAL_COUNTS = 1e4
+
+
+def from_residuals(parameters, residuals, n_bins):
+    """A session whose statistic is the sum of squared residuals, with expected counts that belong to it."""
+    return AnalyticSession(
+        parameters,
+        lambda t: residual_counts(residuals(t)),
+        lambda t: (residuals(t) ** 2).sum(axis=1),
+        np.full(n_bins, RESIDUAL_COUNTS),
+    )
+
+
+def banana(bend=1.0, widths=(1.0, 0.1), half_width=10.0):
+    """A Gaussian bent along a parabola by a shift of unit Jacobian; mean (0, 0), variances `banana_moments`."""
+    parameters = [parameter(f"x{i}", -half_width, half_width, index=i + 1) for i in range(2)]
+
+    def residuals(t):
+        shifted = t[:, 1] - bend * (t[:, 0] ** 2 - widths[0] ** 2)
+        return np.stack([t[:, 0] / widths[0], shifted / widths[1]], axis=1)
+
+    session = from_residuals(parameters, residuals, 2)
+    return session, float(np.log(2 * np.pi * widths[0] * widths[1]) - 2 * np.log(2 * half_width))
+
+
+def banana_moments(bend=1.0, widths=(1.0, 0.1)):
+    """Means and standard deviations of `banana`, far from the prior's edges."""
+    return np.zeros(2), np.array([widths[0], np.hypot(widths[1], bend * np.sqrt(2) * widths[0] ** 2)])
+
+
+def cut_gaussian(means=(0.1, 1.0), sigma=0.3, low=0.0, high=10.0):
+    """Independent Gaussians of which the prior's lower edge cuts off a part."""
+    means = np.asarray(means, float)
+    parameters = [parameter(f"x{i}", low, high, index=i + 1) for i in range(len(means))]
+    session = from_residuals(parameters, lambda t: (t - means) / sigma, len(means))
+    exact = [stats.truncnorm((low - m) / sigma, (high - m) / sigma, m, sigma) for m in means]
+    kept = [stats.norm.cdf(high, m, sigma) - stats.norm.cdf(low, m, sigma) for m in means]
+    return session, float(np.sum(np.log(sigma * np.sqrt(2 * np.pi) * np.array(kept) / (high - low)))), exact
+
+
+def silent_parameter(sigma=0.2, half_width=10.0):
+    """Two parameters that the data measure and a third of which they say nothing."""
+    parameters = [parameter(f"x{i}", -half_width, half_width, index=i + 1) for i in range(3)]
+    session = from_residuals(parameters, lambda t: (t[:, :2] - 1.0) / sigma, 2)
+    return session, float(2 * np.log(sigma * np.sqrt(2 * np.pi) / (2 * half_width)))
+
+
+def narrow_mode(ratio=30.0, width=0.8, share=0.3, half_width=5.0, d=2):
+    """A broad mode, and one `ratio` times narrower that holds `share` of the posterior.
+
+    The expected counts say nothing about either: what a network or Fisher scoring reads from them is of no use here,
+    and only the statistic tells.
+    """
+    session, log_evidence = two_modes(5.0, (width, width / ratio), share, d, half_width)
+    session._expected = lambda t: np.full((len(t), 2), 100.0)
+    return session, log_evidence

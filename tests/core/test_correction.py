@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.core.analytic import cash
+from tests.core.analytic import cash, observation
 from xsixsa.correction.evidence import estimate_evidence, pareto_k
-from xsixsa.correction.explore import find_modes
+from xsixsa.correction.explore import find_modes, starting_points
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Draws, Pool, effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
@@ -20,7 +20,7 @@ from xsixsa.inference.proposals import (
     TruncatedPrior,
     log_standard_normal,
 )
-from xsixsa.prior import LogUniform, Prior
+from xsixsa.prior import Gaussian, LogUniform, Prior
 from xsixsa.session import Evaluation
 from xsixsa.simulate import Simulator, smooth_counts
 
@@ -182,19 +182,61 @@ class _Lines:
         return Evaluation(model, cash(model, self.counts), np.zeros(len(theta), np.uint8))
 
 
+def descend(toy, prior, starts, budget=5000):
+    problem = Problem(prior, toy.evaluate, budget)
+    return find_modes(problem, Simulator([observation(toy.counts)]), starts), problem
+
+
 def test_descents_find_both_modes():
     from types import SimpleNamespace
 
     toy = _Lines()
-    names = [SimpleNamespace(name=n) for n in "ab"]
-    prior = Prior(names, [LogUniform(1, 1000), LogUniform(0.01, 100)])
-    problem = Problem(prior, toy.evaluate, 5000)
-    spectrum = SimpleNamespace(counts=toy.counts, background=None)
-    starts = np.random.default_rng(1).standard_normal((16, 2))
-    modes = find_modes(problem, Simulator([spectrum]), starts)
+    prior = Prior([SimpleNamespace(name=n) for n in "ab"], [LogUniform(1, 1000), LogUniform(0.01, 100)])
+    modes, problem = descend(toy, prior, np.random.default_rng(1).standard_normal((16, 2)))
     found = np.sort(prior.from_normal(modes.z)[:, 1])
     np.testing.assert_allclose(found, [0.5, 2.0], rtol=0.05)
     assert problem.n_evaluations < 16 * 3 * 15
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_descents_on_the_statistic_alone_where_counts_do_not_tell(d):
+    """Counts that never change, or that lead elsewhere: the statistic decides, and its curvature is found."""
+    from types import SimpleNamespace
+
+    covariance = 1e-4 * (np.eye(d) + 0.5)
+    precision, mean = np.linalg.inv(covariance), np.linspace(-1, 1, d)
+    prior = Prior([SimpleNamespace(name=f"x{i}") for i in range(d)], [Gaussian(0, 1)] * d)
+    for model in (lambda t: np.full((len(t), 2), 50.0), lambda t: 50 * np.exp(t[:, :1] * [1.0, 0.3])):
+
+        class Toy:
+            counts = np.full(2, 50.0)
+
+            def evaluate(self, theta, progress=None, expected=model):
+                r = theta - mean
+                statistic = np.einsum("ij,jk,ik->i", r, precision, r)
+                return Evaluation(expected(theta), statistic, np.zeros(len(theta), np.uint8))
+
+        starts = mean + 0.1 * np.random.default_rng(2).standard_normal((5, d))
+        modes, _ = descend(Toy(), prior, starts)
+        assert len(modes.z) == 1
+        exact = np.linalg.inv(precision + np.eye(d))
+        np.testing.assert_allclose(modes.z[0], exact @ precision @ mean, atol=2e-3)
+        np.testing.assert_allclose(modes.covariance[0], exact, rtol=0.05, atol=0.05 * exact[0, 0])
+
+
+def test_starting_points_hold_the_summit_of_a_narrow_mode():
+    rng = np.random.default_rng(3)
+    z = rng.standard_normal((4000, 3))
+    height = -0.5 * ((z - 1) ** 2).sum(axis=1) / 0.1**2
+    narrow = int(np.argmin(((z + 1) ** 2).sum(axis=1)))
+    height[narrow] += 200.0  # above its neighbours, and far below the broad mode
+    assert height[narrow] < height.max() - 100
+    height[5] = -np.inf
+    starts = starting_points(z, height, 8, rng)
+    assert len(starts) == 8
+    assert (starts == z[narrow]).all(axis=1).any() and (starts == z[np.argmax(height)]).all(axis=1).any()
+    assert len(np.unique(starts, axis=0)) == 8
+    assert len(starting_points(z[:6], height[:6], 8, rng)) == 5
 
 
 def test_problem_counts_every_evaluation_and_stops_at_the_budget():
@@ -241,7 +283,6 @@ def test_log_standard_normal():
 def test_empty_background_bins_are_distrusted():
     from dataclasses import replace
 
-    from tests.core.analytic import observation
     from xsixsa.session import Background
 
     o, one = observation(np.ones(10)), np.ones(10)

@@ -1,8 +1,10 @@
-"""A second look for modes that owes nothing to the network: many descents from the prior.
+"""A second look for modes that owes nothing to the network: many descents from draws of the prior.
 
 The expected counts come with every evaluation, so Fisher scoring (Gauss-Newton on the Poisson likelihood) needs d + 1
 evaluations a step for any number of bins, and all descents step together in one batch. In the prior's standard-normal
-space the prior adds a unit matrix to the Fisher information: no direction is ever singular.
+space the prior adds a unit matrix to the Fisher information: no direction is ever singular. Where the counts do not
+tell what the statistic does (another statistic, a profiled background, a likelihood of another kind), a descent notices
+by comparing slopes and goes on with the statistic alone: Newton's method with differences of second order.
 """
 
 from __future__ import annotations
@@ -10,16 +12,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from xsixsa.inference.problem import Problem
 from xsixsa.inference.proposals import StudentMixture
 from xsixsa.simulate import Simulator
 
-__all__ = ["Modes", "find_modes"]
+__all__ = ["Modes", "find_modes", "starting_points"]
 
 _STEP = 1e-3  # of the finite differences, in units of the prior's width
+_SMALLEST_STEP, _LARGEST_STEP = 1e-4, 0.05
 _FARTHEST = 5.0  # |z| beyond which the prior holds less than 1e-6
 _LARGEST_MOVE = 1.0
+# Uphill of all its neighbours by chance: one draw in a thousand.
+_NEIGHBOURS = 10
+# Slopes of counts and statistic agree when they differ by less than this fraction, besides the error of differences.
+_SLOPES_AGREE = 0.3
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,42 @@ class Modes:
         """Proposal over all modes; the weights are flattened, since a Laplace mass may be wrong by far."""
         flat = np.maximum(np.exp(0.5 * (self.log_mass - self.log_mass.max())), 0.02)
         return StudentMixture(flat, self.z, 1.3 * self.covariance, df)
+
+
+def starting_points(z: np.ndarray, log_posterior: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points from which descents are likely to end in different modes.
+
+    A narrow mode shows as a point that beats all its neighbours, however poor it is beside the best of a broad one
+    (the idea of Rodriguez & Laio 2014). Half of the points are such summits, the highest and the most isolated ones;
+    the others are any of the draws.
+
+    Parameters
+    ----------
+    z, log_posterior
+        Draws that reach the whole prior, shape (n, d), and their log posterior up to a constant, ``-inf`` where
+        invalid.
+    count
+        Points wanted; fewer come back where there are fewer valid draws.
+    """
+    valid = np.flatnonzero(np.isfinite(log_posterior))
+    z, height = z[valid], log_posterior[valid]
+    if len(z) <= count:
+        return z
+    k = min(_NEIGHBOURS, len(z) - 1)
+    distance, neighbour = cKDTree(z).query(z, k + 1)
+    summits = np.flatnonzero((height[neighbour[:, 1:]] <= height[:, None]).all(axis=1))
+    # How far the next higher draw is, in units of the spacing of draws there.
+    isolation = np.empty(len(summits))
+    for i, row in enumerate(summits):
+        higher = z[height > height[row]]
+        nearest = np.sqrt(((higher - z[row]) ** 2).sum(axis=1).min()) if len(higher) else np.inf
+        isolation[i] = nearest / max(distance[row, 1 + k // 3], 1e-300)
+    half = count - count // 2
+    by_height = summits[np.argsort(-height[summits], kind="stable")]
+    by_isolation = summits[np.argsort(-isolation, kind="stable")]
+    chosen = list(dict.fromkeys([*by_height[: half // 2], *by_isolation[:half]]))[:half]
+    others = rng.permutation(np.setdiff1d(np.arange(len(z)), chosen))
+    return z[np.r_[chosen, others[: count - len(chosen)]].astype(int)]
 
 
 def find_modes(
@@ -91,12 +135,18 @@ class _Descent:
         self.z, self.objective, self.damping = z, np.inf, 1e-2
         self.gradient = self.precision = None
         self.trial, self.done = z, False
+        self.counts_tell = True
+        self.steps = np.full(len(z), _STEP)
 
     def stencil(self) -> np.ndarray:
         d = len(self.trial)
+        if not self.counts_tell:
+            steps = np.diag(self.steps)
+            pairs = [steps[i] + steps[j] for i in range(d) for j in range(i)]
+            return self.trial + np.vstack([np.zeros(d), steps, -steps, *pairs])
         # Steps point inwards, so that a point near the edge of the prior stays inside.
         signs = np.where(self.trial > 0, -1.0, 1.0)
-        return np.vstack([self.trial, self.trial + _STEP * np.diag(signs) * np.ones((d, d)) * np.eye(d)])
+        return np.vstack([self.trial, self.trial + _STEP * np.diag(signs)])
 
     def receive(self, objective: float, gradient, precision) -> None:
         if objective < self.objective:
@@ -114,26 +164,84 @@ class _Descent:
             move *= min(1.0, _LARGEST_MOVE / max(np.abs(move).max(), 1e-300))
             self.trial = np.clip(self.z + move, -_FARTHEST, _FARTHEST)
 
+    def distrust_counts(self) -> None:
+        """Look at the same point again, with the statistic alone."""
+        self.counts_tell, self.trial, self.objective, self.done = False, self.z, np.inf, False
+        self.damping = 1e-2
+
 
 def _step_all(active: list[_Descent], problem: Problem, simulator: Simulator) -> None:
     stencils = [r.stencil() for r in active]
     draws = problem.evaluate(np.concatenate(stencils), keep_expected=True)
-    rows = len(stencils[0])
-    for number, (run, points) in enumerate(zip(active, stencils, strict=True)):
-        part = slice(number * rows, (number + 1) * rows)
+    start = 0
+    for run, points in zip(active, stencils, strict=True):
+        part = slice(start, start + len(points))
+        start = part.stop
         log_l, expected = draws.log_likelihood[part], draws.expected[part]
-        if len(log_l) < rows or not np.isfinite(log_l[0]):
+        if len(log_l) < len(points) or not np.isfinite(log_l[0]):
             run.receive(np.inf, None, None)
             continue
-        jacobian = np.where(np.isfinite(log_l[1:])[:, None], expected[1:].astype(float) - expected[0], 0.0)
-        jacobian /= (np.diag(points[1:]) - points[0])[:, None]
-        model = expected[0].astype(float) + simulator.background
-        observed = simulator.observed[: simulator.n_bins]
-        # One count is the least variance: an empty model bin must not decide alone.
-        variance = np.maximum(model, 1e-3)
-        gradient = -jacobian @ (observed / variance - model / variance) + points[0]
-        precision = (jacobian / np.maximum(variance, 0.1 * np.sqrt(observed + 1))) @ jacobian.T + np.eye(len(points[0]))
-        run.receive(-log_l[0] + 0.5 * points[0] @ points[0], gradient, precision)
+        objective = -log_l + 0.5 * (points**2).sum(axis=1)
+        if run.counts_tell:
+            gradient, precision = _from_counts(points, expected, np.isfinite(log_l), simulator)
+            better = objective[0] < run.objective
+            run.receive(objective[0], gradient, precision)
+            # The slopes of the first point say whether counts and statistic belong together; so does a descent that
+            # the statistic never follows.
+            stuck = run.done and run.damping > 1e4
+            if stuck or (better and not _slopes_agree(points, objective, gradient, precision)):
+                run.distrust_counts()
+        else:
+            run.receive(objective[0], *_from_statistic(points, objective, run))
+
+
+def _from_counts(points, expected, valid, simulator) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient and Fisher information of the Poisson likelihood, with the prior's."""
+    jacobian = np.where(valid[1:, None], expected[1:].astype(float) - expected[0], 0.0)
+    jacobian /= (np.diag(points[1:]) - points[0])[:, None]
+    model = expected[0].astype(float) + simulator.background
+    observed = simulator.observed[: simulator.n_bins]
+    # One count is the least variance: an empty model bin must not decide alone.
+    variance = np.maximum(model, 1e-3)
+    gradient = -jacobian @ (observed / variance - model / variance) + points[0]
+    precision = (jacobian / np.maximum(variance, 0.1 * np.sqrt(observed + 1))) @ jacobian.T + np.eye(len(points[0]))
+    return gradient, precision
+
+
+def _slopes_agree(points, objective, gradient, precision) -> bool:
+    """Whether the statistic falls as the counts say, to the accuracy of one-sided differences."""
+    step = np.diag(points[1:]) - points[0]
+    valid = np.isfinite(objective[1:])
+    slope = (objective[1:] - objective[0])[valid] / step[valid]
+    rounding = 1e-12 * abs(objective[0]) / _STEP
+    error = np.abs(step[valid]) * np.diag(precision)[valid] + rounding
+    # In units of each parameter's own width, so that no direction is drowned by a steeper one.
+    width = 1 / np.sqrt(np.diag(precision)[valid])
+    difference = np.maximum(np.abs(slope - gradient[valid]) - error, 0.0) * width
+    # What moves the minimum by less than half a standard deviation is no matter.
+    return bool(np.linalg.norm(difference) <= _SLOPES_AGREE * np.linalg.norm(slope * width) + 0.5)
+
+
+def _from_statistic(points, objective, run: _Descent) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient and curvature from differences of second order; negative curvature counts as positive."""
+    d, h = len(points[0]), run.steps
+    finite = np.where(np.isfinite(objective), objective, objective[0])
+    up, down, pairs = finite[1 : d + 1], finite[d + 1 : 2 * d + 1], finite[2 * d + 1 :]
+    gradient = (up - down) / (2 * h)
+    hessian = np.diag((up - 2 * finite[0] + down) / h**2)
+    n = 0
+    for i in range(d):
+        for j in range(i):
+            mixed = (pairs[n] - up[i] - up[j] + finite[0]) / (h[i] * h[j])
+            # Forward in both: what the third derivatives leave is of first order in the steps, as for Fisher scoring.
+            hessian[i, j] = hessian[j, i] = mixed
+            n += 1
+    values, vectors = np.linalg.eigh(hessian)
+    values = np.maximum(np.abs(values), 1.0)
+    precision = (vectors * values) @ vectors.T
+    if objective[0] < run.objective:
+        run.steps = np.clip(0.2 / np.sqrt(np.diag(precision)), _SMALLEST_STEP, _LARGEST_STEP)
+    return gradient, precision
 
 
 def _distinct(runs: list[_Descent], keep: float, descents: int) -> Modes:
