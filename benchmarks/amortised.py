@@ -275,7 +275,7 @@ def main() -> int:
     one.add_argument("which", choices=sorted(BRIGHT))
     one.add_argument("--spectra", type=int, default=SPECTRA)
     one.add_argument("--samples", type=int, default=SAMPLES)
-    one.add_argument("--draws", type=int, default=500, help="draws for each spectrum of the calibration")
+    one.add_argument("--draws", type=int, default=600, help="draws for each spectrum of the calibration")
     two = parts.add_parser("burst", parents=[common], help=burst.__doc__)
     two.add_argument("which", choices=("counts", "union"))
     parts.add_parser("real", parents=[common], help=real.__doc__)

@@ -44,7 +44,7 @@ def test_blocks_of_the_document(trained, monkeypatch, capsys):
     held = [block for block in blocks("python") if block.document == "calibration.md"]
     space = {"xspec": xspec}
     for block in held:
-        small = block.code.replace("calibrate(300, xspec)", "calibrate(60, xspec, seed=1, workers=1, draws=300)")
+        small = block.code.replace("calibrate(300, xspec)", "calibrate(60, xspec, seed=1, workers=1)")
         exec(compile(small.replace("n=500", "n=40, workers=1, seed=1"), str(block), "exec"), space)
     said = capsys.readouterr().out
     assert "calibration: " in said and "simulated spectra have a statistic below" in said
