@@ -277,7 +277,7 @@ class NeuralPosterior:
 
         options, self._dim = self.options, z.shape[1]
         first = summaries(0)
-        if estimator is None and number == 0:
+        if number == 0:
             self._mean, self._std = first.mean(axis=0), np.maximum(first.std(axis=0), 1e-6)
             if self.embedding is not None:
                 self._mean, self._std = np.zeros_like(self._mean), np.ones_like(self._std)
@@ -288,6 +288,8 @@ class NeuralPosterior:
         if estimator is None:
             condition = torch.as_tensor(self._scale(first[used.numpy()]))
             estimator = build_conditional(options, target[used], condition, self._embedding(number))
+        else:
+            _standardise_anew(estimator, target[used])
         validation = torch.as_tensor(self._scale(first[held.numpy()]))
 
         weights = None if weights is None else torch.as_tensor(np.asarray(weights, np.float32))
@@ -306,3 +308,11 @@ class NeuralPosterior:
                 yield mean(estimator.loss(target[rows], condition[rows]), rows)
 
         return estimator, train(estimator, loss_of, -(-len(used) // options.batch), options)
+
+
+def _standardise_anew(estimator, target) -> None:
+    """Mean and standard deviation of other targets into the first transform: the rest of the flow keeps its scale."""
+    fixed = estimator.net.transform.transforms[0]
+    std = target.std(dim=0).clamp(min=1e-6)
+    fixed.scale.copy_(1 / std)
+    fixed.loc.copy_(-target.mean(dim=0) / std)
