@@ -126,4 +126,5 @@ def _goodness(axes, checks) -> None:
     x = np.linspace(-4, 4, 200)
     axes.plot(x, norm.pdf(x), color="0.6", lw=0.8)
     axes.set(xlabel="C-stat at the median, sigma from expectation", ylabel="density")
-    axes.legend(fontsize=7, frameon=False)
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    axes.legend(fontsize=7, frameon=False, loc="upper right")
