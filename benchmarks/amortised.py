@@ -130,7 +130,7 @@ def throughput(args) -> int:
     counts, simulations = BRIGHT["high"]
     net = cached_network("model1_high", session, MODEL_1, args, counts=counts, simulations=simulations)
     rng = np.random.default_rng(args.seed + 5)
-    _, vectors = simulated(net, session, args.many, rng, args.workers)
+    drawn, vectors = simulated(net, session, args.many, rng, args.workers)
     spectra = observations(session, vectors, "sky")
     memory: list[tuple[int, float]] = []
 
@@ -158,8 +158,10 @@ def throughput(args) -> int:
     bounds.check(short == 0, f"{short} of {args.many} spectra with an effective size below 1 000 (least {least:.0f})")
     grown = memory[-1][1] - memory[len(memory) // 3][1] if len(memory) > 3 else 0.0
     bounds.check(grown < 100, f"memory grew by {grown:.0f} MiB over the last two thirds (bound 100)")
+    inside = _inside(net, drawn, applied, bounds)
     content = {
         "spectra": args.many,
+        "inside": inside,
         "seconds": seconds,
         "processor_seconds": processors,
         "per_second": rate,
@@ -174,6 +176,20 @@ def throughput(args) -> int:
         "refined": sum(bool(r["refined"]) for r in applied.rows),
     }
     return keep("throughput", content, bounds, args)
+
+
+def _inside(net, drawn, applied, bounds: Bounds) -> dict:
+    """Share of the truths inside the central intervals of the table: what users get, its own check."""
+    truth, found = net.prior.from_normal(drawn.z), {}
+    for k, name in enumerate(net.names):
+        for level, low, high in ((0.68, "q16", "q84"), (0.90, "q05", "q95")):
+            ends = np.array([[r[f"{name}_{low}"], r[f"{name}_{high}"]] for r in applied.rows])
+            hits = np.sum((ends[:, 0] <= truth[:, k]) & (truth[:, k] <= ends[:, 1]))
+            p = binomtest(int(hits), len(truth), level).pvalue
+            found[f"{name} {level}"] = hits / len(truth)
+            text = f"{name}: {100 * hits / len(truth):.1f} % of the truths inside the {100 * level:.0f} % interval"
+            bounds.check(p > 1e-3, f"{text} (binomial p {p:.3f})")
+    return found
 
 
 def _megabytes() -> float:
