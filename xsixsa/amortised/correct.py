@@ -13,23 +13,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xsixsa.amortised.ledger import Ledger
+from xsixsa.amortised.ledger import Ledger, kish
 from xsixsa.amortised.likelihood import CountStatistic
+from xsixsa.amortised.student import StudentT
 from xsixsa.correction.evidence import pareto_k
 from xsixsa.correction.mixture import fit_student_mixture, temper
-from xsixsa.correction.pool import effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
-from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, StudentMixture
+from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal
 from xsixsa.session.records import Observation
 
 __all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
 
 # Draws of the network that tell the centre and size of the wide part beside it.
 _SHAPE_DRAWS = 256
-# Draws that judge a proposal; they count for the posterior, not for the evidence.
-_PILOT = 400
-_TRIAL = 400
+# Draws for each parameter, and in all, that judge a proposal; they count for the posterior, not for the evidence.
+_PILOT, _LEAST_PILOT = 100, 250
 # From this efficiency on, another fit costs more than it brings.
 _GOOD, _POOR = 0.55, 0.25
 _GAIN = 1.15
@@ -139,7 +138,7 @@ class Correction:
         self.final_log_weights = np.empty(0)
         self.done = self.budget_spent = self.refined = False
         self._best = self._efficiency = 0.0
-        self._fits, self._judged = 0, False
+        self._fits, self._judged, self._restarted = 0, False, False
         self._drawn: np.ndarray | None = None
         self._expected: list[np.ndarray] = []
         self.final = self._first()
@@ -158,7 +157,7 @@ class Correction:
         shape = self.neural.sample(_SHAPE_DRAWS, self.rng)
         dim = shape.shape[1]
         scale = np.cov(shape.T).reshape(dim, dim) + 1e-12 * np.eye(dim)
-        wide = StudentMixture(np.ones(1), shape.mean(axis=0)[None], 4.0 * scale[None], df=4.0)
+        wide = StudentT(shape.mean(axis=0), 4.0 * scale, df=4.0)
         return MixtureProposal([self.neural, wide, self._prior], [0.85, 0.12, 0.03], name="network")
 
     def propose(self) -> np.ndarray:
@@ -169,9 +168,9 @@ class Correction:
 
     def _wanted(self) -> int:
         if not self._judged:
-            return _TRIAL if self._fits else _PILOT
+            return max(_LEAST_PILOT, _PILOT * self.pool.dim)
         short = max(self.options.min_draws - len(self.final_log_weights), 0)
-        lacking = self.options.ess - effective_size(self.pool.honest_log_weights())
+        lacking = self.options.ess - kish(self.pool.honest_log_weights())
         if lacking > 0:
             short = max(short, int(1.08 * lacking / max(self._efficiency, 0.05)) + 20)
         return min(short, 4 * self.options.ess)
@@ -189,10 +188,10 @@ class Correction:
         own, log_l = self.likelihood(expected, valid)
         self._expected.append(own.astype(np.float32))
         log_w = self.pool.add(self.final, self._drawn, log_l)
-        self._efficiency = effective_size(log_w) / len(log_w)
+        self._efficiency = kish(log_w) / len(log_w)
         if self._judged:
             self.final_log_weights = np.concatenate([self.final_log_weights, log_w])
-            self._efficiency = effective_size(self.final_log_weights) / len(self.final_log_weights)
+            self._efficiency = kish(self.final_log_weights) / len(self.final_log_weights)
         self._note(len(log_w))
         if self._judged:
             self._after_draws()
@@ -218,8 +217,8 @@ class Correction:
     def _judge(self) -> None:
         """Keep the proposal, or fit another one to all draws."""
         better = self._efficiency > _GAIN * self._best
-        poor = self._efficiency < _POOR or effective_size(self.pool.honest_log_weights()) < _FEW * self.pool.dim
-        again = self._fits < _MOST_FITS and self._efficiency < _GOOD and (better or poor)
+        poor = self._efficiency < _POOR or kish(self.pool.honest_log_weights()) < _FEW * self.pool.dim
+        again = self._fits < _MOST_FITS and self._efficiency < _GOOD and (better or poor or self._fits < 2)
         self._best = max(self._best, self._efficiency)
         if again:
             self._fit()
@@ -233,10 +232,17 @@ class Correction:
                 self._fit()
             return
         # The verdict asks for 0.7; asking for less here leaves room for the scatter of the estimate.
-        tail = max(pareto_k(self.final_log_weights), pareto_k(self.pool.honest_log_weights()))
-        self.done = bool(tail <= _TAIL) or self._fits >= _MOST_FITS
-        if not self.done:
+        final_is_good = bool(pareto_k(self.final_log_weights) <= _TAIL)
+        if final_is_good and pareto_k(self.pool.honest_log_weights()) <= _TAIL:
+            self.done = True
+        elif final_is_good and self._fits and not self._restarted:
+            # The tail is that of earlier proposals: the last one alone gives the posterior.
+            self.pool.first, self._restarted = len(self.pool.proposals) - 1, True
+            self.done = self._wanted() <= 0
+        elif self._fits < _MOST_FITS:
             self._fit()
+        else:
+            self.done = True
 
     def _fit(self) -> None:
         """Densities in straightened coordinates, with network and prior beside them; the evidence starts anew."""
@@ -245,6 +251,7 @@ class Correction:
         if not np.isfinite(log_w).any():
             return  # nothing to fit to: draw again
         self._fits += 1
+        self.pool.first, self._restarted = 0, False
         enough = 20.0 * self.pool.dim
         bulk, flat, bend = (
             temper(log_w, factor * enough, most=power)[0]
@@ -257,10 +264,10 @@ class Correction:
         if self._fits > 1 and self._efficiency < _POOR:
             main = fit_student_mixture(x[bulk > 0], bulk[bulk > 0], self.rng, _COMPONENTS).widened(1.1, df=8.0)
         else:
-            main = _single(x, bulk, 1.05, df=8.0)
+            main = StudentT.around(x, bulk, 1.05, df=8.0)
         parts = [
             Unfolded(unfolding, main),
-            Unfolded(unfolding, _single(x, flat, 1.5, df=4.0)),
+            Unfolded(unfolding, StudentT.around(x, flat, 1.5, df=4.0)),
             self.neural,
             self._prior,
         ]
@@ -272,19 +279,10 @@ class Correction:
                 "step": self.final.name,
                 "draws": draws,
                 "efficiency": self._efficiency,
-                "pool_ess": effective_size(self.pool.honest_log_weights()),
+                "pool_ess": kish(self.pool.honest_log_weights()),
                 "n_evaluations": self.n_evaluations,
             }
         )
-
-
-def _single(x: np.ndarray, weights: np.ndarray, factor: float, df: float) -> StudentMixture:
-    """One Student t with mean and covariance of weighted points, the latter multiplied by `factor`."""
-    d = x.shape[1]
-    mean = weights @ x
-    centred = x - mean
-    covariance = (centred * weights[:, None]).T @ centred + 1e-10 * np.eye(d)
-    return StudentMixture(np.ones(1), mean[None], (factor * (df - 2) / df * covariance)[None], df)
 
 
 def correct_all(corrections: list[Correction], evaluate: Callable) -> None:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from xsixsa.correction.pool import Draws, Pool, effective_size
+from xsixsa.correction.pool import Draws, Pool
 from xsixsa.inference.proposals import Proposal, log_standard_normal
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "kish"]
+
+
+def kish(log_weights: np.ndarray) -> float:
+    """Kish's effective sample size, as :func:`xsixsa.correction.pool.effective_size`, at a tenth of its cost."""
+    most = log_weights.max(initial=-np.inf)
+    if not np.isfinite(most):
+        return 0.0
+    w = np.exp(log_weights - most)
+    return float(w.sum() ** 2 / (w @ w))
 
 
 class Ledger:
@@ -21,11 +30,17 @@ class Ledger:
     ----------
     dim
         Dimension of z.
+
+    Attributes
+    ----------
+    first : int
+        Draws of proposals before this one weigh nothing: a heavy tail of theirs would spoil the others' weights.
     """
 
     def __init__(self, dim: int):
         self.dim = dim
         self.proposals: list[Proposal] = []
+        self.first = 0
         self._batch: list[np.ndarray] = []
         self._z: list[np.ndarray] = []
         self._log_l: list[np.ndarray] = []
@@ -55,19 +70,23 @@ class Ledger:
         self._batch.append(np.full(len(z), len(self.proposals) - 1))
         return log_standard_normal(z) + log_l - log_q
 
-    def honest_log_proposal(self) -> np.ndarray:
-        """See :meth:`xsixsa.correction.pool.Pool.honest_log_proposal`."""
+    def honest_log_proposal(self, everything: bool = False) -> np.ndarray:
+        """See :meth:`xsixsa.correction.pool.Pool.honest_log_proposal`; ``inf`` for draws that weigh nothing."""
+        first = 0 if everything else self.first
         own, batch = np.concatenate(self._log_q), np.concatenate(self._batch)
         raw = log_standard_normal(self.z) + self.log_likelihood - own
         number = len(self.proposals)
-        sizes = np.array([effective_size(raw[batch == k]) for k in range(number)])
+        sizes = np.array([kish(raw[batch == k]) if k >= first else 0.0 for k in range(number)])
         counts = np.bincount(batch, minlength=number)
-        share = np.maximum(sizes, 1e-300) / max(sizes.sum(), 1e-300)
-        return own + (np.log(counts) - np.log(share))[batch]
+        if not sizes.sum() > 0:
+            sizes = counts.astype(float)
+        with np.errstate(divide="ignore"):  # a share of nothing is a proposal density without end
+            factor = np.log(counts) - np.log(sizes / sizes.sum())
+        return own + factor[batch]
 
-    def honest_log_weights(self) -> np.ndarray:
-        """See :meth:`xsixsa.correction.pool.Pool.honest_log_weights`."""
-        return log_standard_normal(self.z) + self.log_likelihood - self.honest_log_proposal()
+    def honest_log_weights(self, everything: bool = False) -> np.ndarray:
+        """See :meth:`xsixsa.correction.pool.Pool.honest_log_weights`; `everything` counts from the first proposal."""
+        return log_standard_normal(self.z) + self.log_likelihood - self.honest_log_proposal(everything)
 
     @property
     def log_evidence(self) -> float:

@@ -42,11 +42,14 @@ class Pattern:
     facts : dict
         Everything else, as plain values: ``file``, ``first_channel``, ``response``, ``model``, ``settings``,
         ``engine``.
+    group : numpy.ndarray
+        Group of every detector channel, noticed or not, -1 for none, shape (channels,).
     """
 
     observation: Observation
     channel_bin: np.ndarray
     facts: dict[str, Any] = field(default_factory=dict)
+    group: np.ndarray | None = None
 
     @property
     def n_bins(self) -> int:
@@ -61,7 +64,7 @@ class Pattern:
     def state(self) -> dict:
         """Everything as a tree of arrays and plain values."""
         o = self.observation
-        tree: dict[str, Any] = {"facts": self.facts, "channel_bin": self.channel_bin}
+        tree: dict[str, Any] = {"facts": self.facts, "channel_bin": self.channel_bin, "group": self.group}
         tree["observation"] = {name: np.asarray(getattr(o, name)) for name in _ARRAYS}
         tree["observation"] |= {"name": os.path.basename(o.name), "exposure": o.exposure, "statistic": o.statistic}
         if o.background is not None:
@@ -75,7 +78,7 @@ class Pattern:
         """The pattern whose :meth:`state` this is."""
         background = Background(**tree["background"]) if "background" in tree else None
         observation = Observation(index=1, group=1, background=background, **tree["observation"])
-        return cls(observation, tree["channel_bin"], tree["facts"])
+        return cls(observation, tree["channel_bin"], tree["facts"], tree.get("group"))
 
 
 def pattern_of(session) -> Pattern:
@@ -106,6 +109,7 @@ def pattern_of(session) -> Pattern:
             "engine": dict(session.engine),
             "versions": list(session.settings.get("versions", ())),
         },
+        group_channels(pha)[0].astype(np.int32),
     )
 
 

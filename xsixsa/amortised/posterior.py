@@ -48,7 +48,8 @@ def _numbers(correction: Correction) -> dict:
     missed = 1.0
     if np.isfinite(evidence.value):
         ratio = log_standard_normal(pool.z) + pool.log_likelihood - correction.final.log_prob(pool.z)
-        missed = mass_not_covered(log_w, ratio, evidence.value)
+        everything = pool.honest_log_weights() if correction.refined else pool.honest_log_weights(everything=True)
+        missed = mass_not_covered(everything, ratio, evidence.value)
     ess = effective_size(log_w)
     finite = np.isfinite(log_w).any()
     return {

@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from xsixsa.cli.amortised import apply, calibrate, train
 from xsixsa.cli.bxa import run as bxa
 from xsixsa.cli.doctor import run as doctor
 from xsixsa.cli.install_tcl import install as install_tcl
@@ -19,7 +20,7 @@ from xsixsa.errors import OutputError, UsageError
 from xsixsa.files import atomic_path
 from xsixsa.run import RESULT_FILE, prepare_run_folder
 
-__all__ = ["bxa", "demo", "doctor", "fit", "install_tcl", "report", "show"]
+__all__ = ["apply", "bxa", "calibrate", "demo", "doctor", "fit", "install_tcl", "report", "show", "train"]
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import xsixsa
+from xsixsa.cli.amortised import add_parsers as _add_amortised
 from xsixsa.cli.bxa import add_parser as _add_bxa
 from xsixsa.cli.doctor import add_parser as _add_doctor
 from xsixsa.cli.install_tcl import add_parser as _add_install_tcl
@@ -131,5 +132,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_install_tcl(commands)
     _add_bxa(commands)
+    _add_amortised(commands)
     _add_doctor(commands)
     return parser
