@@ -102,6 +102,39 @@ class ExactNetwork(Stand):
         return (in_log + np.log(np.log(self.high / self.low)) + normal).sum(axis=2) - jacobian
 
 
+class ExposedNetwork(ExactNetwork):
+    """The same for exposures between half and twice the reference, given beside the counts; or blind to them."""
+
+    def __init__(self, blind=False, **options):
+        super().__init__(**options)
+        self.blind = blind
+        self.proposal = TrainingPrior(self.prior.dim, (0.5, 2.0), 1.0)
+        self._time = 1.0
+
+    def simulate(self, expected, rng, exposure=None):
+        return rng.poisson(expected * exposure[:, None]).astype(float)
+
+    def _at(self, exposure):
+        return 1.0 if self.blind else np.asarray(exposure, float)[:, None, None]
+
+    def _quantile(self, counts, u):
+        a, b = gammainc(counts, self.low * self._time), gammainc(counts, self.high * self._time)
+        theta = gammaincinv(counts, a + u * (b - a)) / self._time
+        return ndtri(np.clip(np.log(theta / self.low) / np.log(self.high / self.low), 1e-12, 1 - 1e-12))
+
+    def sample(self, counts, n, rng, exposure=None):
+        self._time = self._at(exposure)
+        return super().sample(counts, n, rng)
+
+    def log_prob(self, z, counts, exposure=None):
+        time, s = self._at(exposure), np.asarray(counts, float)[:, None]
+        theta = self.prior.from_normal(z.reshape(-1, z.shape[2])).reshape(z.shape)
+        mass = gammainc(s, self.high * time) - gammainc(s, self.low * time)
+        in_log = xlogy(s, theta * time) - theta * time - gammaln(s) - np.log(mass)
+        normal = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+        return (in_log + np.log(np.log(self.high / self.low)) + normal).sum(axis=2)
+
+
 class PowerLaw(Stand):
     """Sixty bins of a power law with a norm: enough of a spectrum to be unlike another."""
 

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from tests.amortised.exact import ExactNetwork, Half, PowerLaw
+from tests.amortised.exact import ExactNetwork, ExposedNetwork, Half, PowerLaw
 from xsixsa.amortised.calibrate import calibrate
 from xsixsa.amortised.likelihood import CountStatistic
 from xsixsa.amortised.ranks import density_rank, distance_rank, marginal_ranks, uniform_p
+from xsixsa.amortised.training_prior import TrainingPrior
 from xsixsa.errors import UsageError
 from xsixsa.inference.proposals import PriorProposal
 
@@ -80,6 +81,24 @@ def test_restricted_training_distribution():
     wrong = ExactNetwork(region=Half(2), **faint)
     wrong.proposal.log_prob = lambda z, expected, exposure: PriorProposal(2).log_prob(z)
     assert not run(wrong, n=800).corrected.passed
+
+
+def test_range_of_counts():
+    """Truths keep to the range; counts may leave it, and nothing is selected by them."""
+    net = ExactNetwork(low=8.0, high=40.0)
+    net.proposal = TrainingPrior(2, (1.0, 1.0), 1.0, counts=(40.0, 50.0))
+    found = run(net, n=800)
+    assert found.truth.sum(axis=1).min() >= 40 and found.truth.sum(axis=1).max() <= 50
+    assert found.counts.min() < 40 and found.counts.max() > 50
+    assert not found.network.passed and found.corrected.passed
+
+
+def test_exposures_that_vary():
+    found = run(ExposedNetwork())
+    assert found.network.passed and found.corrected.passed
+    np.testing.assert_allclose(found.ess, 300, rtol=1e-6)
+    blind = run(ExposedNetwork(blind=True), draws=2_000)
+    assert not blind.network.passed
 
 
 def test_poor_corrections_are_counted_and_left_out():
