@@ -97,7 +97,7 @@ def test_exposures_that_vary():
     found = run(ExposedNetwork())
     assert found.network.passed and found.corrected.passed
     np.testing.assert_allclose(found.ess, 300, rtol=1e-6)
-    blind = run(ExposedNetwork(blind=True), draws=2_000)
+    blind = run(ExposedNetwork(blind=True), draws=600)
     assert not blind.network.passed
 
 
