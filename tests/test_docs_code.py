@@ -24,7 +24,9 @@ def by_document(language):
 
 DOCUMENTS = by_document("python")
 # these fit a spectrum, load a run, or draw: minutes where the machine is busy
-SLOW = {"README.md", "in-pyxspec.md", "results.md", "bxa.md", "embedded.md"}
+SLOW = {"README.md", "in-pyxspec.md", "results.md", "bxa.md", "embedded.md", "calibration.md", "summaries.md"}
+# numbers of simulations that a document advises and a test need not wait for
+SMALLER = {"calibration.md": {"calibrate(300,": "calibrate(30,", "n=500": "n=50"}}
 # what the shell runs in one go, and the prompt
 SHELL = {name: [b for b in held if not b.why and not b.by] for name, held in by_document("sh").items()}
 PROMPT = by_document("xspec")
@@ -85,29 +87,61 @@ def first_run(place):
     return xsixsa.load("run")
 
 
+def first_network(place):
+    """A network in `network.h5`, trained with the session that it leaves loaded."""
+    import xspec
+
+    import xsixsa
+
+    load_session()
+    prior = {"nH": (0, 1), "PhoIndex": (0, 4), "norm": xsixsa.LogUniform(1e-4, 1e-2)}
+    options = {"simulations": 2000, "summary": "pca", "seed": 1, "progress": False}
+    xsixsa.train(xspec, prior, counts=(500, 50_000), out="network.h5", **options)
+
+
+def taken_for_granted(document, place):
+    """What the text around the blocks of a document takes for granted."""
+    import xspec
+
+    import xsixsa
+
+    if document == "embedded.md":
+        return {"theta": np.array([[0.1, 2.0], [0.2, 1.8]])}
+    if document == "results.md":
+        return {"result": first_run(place), "xspec": xspec, "xsixsa": xsixsa}
+    if document == "calibration.md":
+        first_network(place)
+        return {"xspec": xspec}
+    return {}
+
+
 @pytest.mark.parametrize("held", cases())
 def test_document_runs(held, place):
-    # what the text around the blocks takes for granted
-    names = {"theta": np.array([[0.1, 2.0], [0.2, 1.8]])} if held[0].document == "embedded.md" else {}
-    if held[0].document == "results.md":
-        import xspec
-
-        import xsixsa
-
-        names = {"result": first_run(place), "xspec": xspec, "xsixsa": xsixsa}
+    names = taken_for_granted(held[0].document, place)
     for block in held:
+        code = block.code
+        for long, short in SMALLER.get(block.document, {}).items():
+            code = code.replace(long, short)
         if not block.why:
-            exec(compile(block.code, str(block), "exec"), names)
+            exec(compile(code, str(block), "exec"), names)
+
+
+def load_session():
+    """An absorbed power law for `source.pha`."""
+    import xspec
+
+    xspec.Fit.statMethod = "cstat"
+    xspec.AllData("1:1 source.pha")
+    xspec.AllData.ignore("bad")
+    xspec.AllData.ignore("**-0.5 10.0-**")
+    xspec.Model("TBabs*powerlaw")
 
 
 def save_session(place):
     """`session.xcm` as XSPEC leaves it."""
     import xspec
 
-    xspec.AllData("1:1 source.pha")
-    xspec.AllData.ignore("bad")
-    xspec.AllData.ignore("**-0.5 10.0-**")
-    xspec.Model("TBabs*powerlaw")
+    load_session()
     xspec.Xset.save(str(place / "session.xcm"), info="a")
 
 
