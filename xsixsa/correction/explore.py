@@ -94,7 +94,12 @@ def starting_points(z: np.ndarray, log_posterior: np.ndarray, count: int, rng: n
 
 
 def find_modes(
-    problem: Problem, simulator: Simulator, starts: np.ndarray, iterations: int = 14, keep: float = 12.0
+    problem: Problem,
+    simulator: Simulator,
+    starts: np.ndarray,
+    iterations: int = 20,
+    keep: float = 12.0,
+    max_evaluations: int | None = None,
 ) -> Modes | None:
     """Descend from every start and return the distinct modes.
 
@@ -110,6 +115,8 @@ def find_modes(
         Steps of every descent at most.
     keep
         Modes whose Laplace mass is below the largest by more than this (in log) are dropped.
+    max_evaluations
+        No step begins after so many.
 
     Returns
     -------
@@ -117,11 +124,13 @@ def find_modes(
         None if no descent met a valid likelihood.
     """
     runs = [_Descent(z) for z in np.clip(starts, -_FARTHEST, _FARTHEST)]
+    spent = problem.n_evaluations + (problem.max_evaluations if max_evaluations is None else max_evaluations)
     for _ in range(iterations):
         active = [r for r in runs if not r.done]
-        if not active:
+        if not active or problem.n_evaluations >= spent:
             break
         _step_all(active, problem, simulator)
+        _end_repetitions(runs)
     finished = [r for r in runs if r.precision is not None and np.isfinite(r.objective)]
     if not finished:
         return None
@@ -164,10 +173,27 @@ class _Descent:
             move *= min(1.0, _LARGEST_MOVE / max(np.abs(move).max(), 1e-300))
             self.trial = np.clip(self.z + move, -_FARTHEST, _FARTHEST)
 
+    def foretells(self, other: _Descent) -> bool:
+        """Whether the quadratic approximation here holds at another descent within a few standard deviations."""
+        move = other.z - self.z
+        distance = move @ self.precision @ move
+        expected = self.objective + self.gradient @ move + 0.5 * distance
+        return bool(distance < 25.0 and abs(expected - other.objective) < 0.1 + 0.1 * distance)
+
     def distrust_counts(self) -> None:
         """Look at the same point again, with the statistic alone."""
         self.counts_tell, self.trial, self.objective, self.done = False, self.z, np.inf, False
         self.damping = 1e-2
+
+
+def _end_repetitions(runs: list[_Descent]) -> None:
+    """A descent ends where one that has nearly arrived already foretells both its place and its statistic."""
+    arrived = []
+    for run in sorted((r for r in runs if r.precision is not None), key=lambda r: r.objective):
+        if not run.done and any(a.foretells(run) for a in arrived):
+            run.done = True
+        elif run.gradient @ np.linalg.solve(run.precision, run.gradient) < 0.1:
+            arrived.append(run)
 
 
 def _step_all(active: list[_Descent], problem: Problem, simulator: Simulator) -> None:

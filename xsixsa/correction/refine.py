@@ -168,7 +168,7 @@ class Refinement:
         descents = max(4, (most // 3) // (9 * (self.problem.dim + 1)))
         starts = starting_points(*self._drawn_from_the_prior(), descents, rng)
         with self.problem.stage("explore"):
-            self.modes = find_modes(self.problem, self.simulator, starts)
+            self.modes = find_modes(self.problem, self.simulator, starts, max_evaluations=3 * most)
         if self.modes is None:
             return
         proposal = self._defended([self.modes.mixture()], [0.95], "modes")
