@@ -155,6 +155,15 @@ def from_residuals(parameters, residuals, n_bins):
     )
 
 
+def whitened_gaussian(covariance, mean, half_width=10.0):
+    """As `gaussian`, with expected counts that belong to the likelihood."""
+    d, whiten = len(mean), np.linalg.inv(np.linalg.cholesky(covariance))
+    parameters = [parameter(f"x{i}", -half_width, half_width, index=i + 1) for i in range(d)]
+    session = from_residuals(parameters, lambda t: (t - mean) @ whiten.T, d)
+    log_evidence = 0.5 * np.linalg.slogdet(2 * np.pi * np.asarray(covariance))[1] - d * np.log(2 * half_width)
+    return session, float(log_evidence)
+
+
 def banana(bend=1.0, widths=(1.0, 0.1), half_width=10.0):
     """A Gaussian bent along a parabola by a shift of unit Jacobian; mean (0, 0), variances `banana_moments`."""
     parameters = [parameter(f"x{i}", -half_width, half_width, index=i + 1) for i in range(2)]
