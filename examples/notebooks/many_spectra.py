@@ -78,3 +78,10 @@ print(f"{np.sum(converged)} of {len(rows)} converged; the truth is inside {np.su
 again = xsixsa.load("run-1")
 assert np.array_equal(again.theta, rows[0][1].theta)
 again
+
+# %% [markdown]
+# ## Hundreds of spectra
+#
+# Spectra with one response, grouping and energy range can share a network: `xsixsa.train` makes it once, with one
+# of them as pattern, and `net.apply` gives each its own posterior, corrected with its own exact likelihood.
+# `examples/many_bursts.py` does so for the slices of a burst.
