@@ -41,17 +41,15 @@ def _cell(values: list[float]) -> str:
 
 def case_table(content: dict) -> str:
     """One row for each summary: largest divergence of each sample, efficiency, cost."""
-    head = ["summary", "numbers", *SAMPLES.values(), "efficiency", "training (s)", "run: evaluations", "run (s)"]
+    head = ["summary", "numbers", *SAMPLES.values(), "efficiency", "training (s)", "evaluations"]
     rows = [head, ["---"] * len(head)]
     for label in labels(content):
         runs = of(content, label)
         worst = [_cell([1e3 * max(run[sample]["divergence"]) for run in runs]) for sample in SAMPLES]
         efficiency = _cell([100 * run["weighted"]["efficiency"] for run in runs])
-        training = float(np.median([sum(run["seconds_training"].values()) for run in runs]))
-        evaluations, seconds = middle(runs, "refined", "evaluations"), middle(runs, "refined", "seconds")
         rows.append(
-            [label, f"{middle(runs, 'size'):.0f}", *worst, f"{efficiency} %", f"{training:.0f}"]
-            + [f"{evaluations:.0f}", f"{seconds:.0f}"]
+            [label, f"{middle(runs, 'size'):.0f}", *worst, f"{efficiency} %"]
+            + [f"{middle(runs, 'processor_seconds'):.0f}", f"{middle(runs, 'refined', 'evaluations'):.0f}"]
         )
     floor = content["floor"]
     rows.append(["*floor*", "", *(f"{1e3 * max(floor[k]):.2g}" for k in ("halves", "halves", "sir", "halves"))])
