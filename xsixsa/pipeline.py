@@ -334,7 +334,8 @@ class _Job:
         log_w, missed = pool.honest_log_weights(), 1.0
         if self.refinement.final is not None and np.isfinite(evidence.value):
             ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.refinement.final.log_prob(pool.z)
-            missed = mass_not_covered(log_w, ratio, evidence.value, self.refinement.thin)
+            # Deterministic-mixture weights: a mode that only a poor proposal met has its full mass in them.
+            missed = mass_not_covered(pool.log_weights(), ratio, evidence.value, self.refinement.thin)
         ess = effective_size(log_w)
         return {
             "ess": ess,
