@@ -27,9 +27,10 @@ class Options:
     Attributes
     ----------
     ess : int
-        Effective sample size asked for; 10 000 resolves a marginal to 2e-3 nat.
+        Effective sample size asked for; 10 000 resolves a marginal to a Jensen-Shannon divergence of 2e-3 nat.
     max_evaluations : int
-        Evaluations of the engine, whatever for; the run stops there and says that it has not converged.
+        Evaluations of the engine, whatever for; the run stops there and says that it has not converged. 150 000 are
+        several times what spectra of five parameters take, and what a hard case of seven may cost.
     max_seconds : float or None
         Wall-clock seconds allowed; the run stops at the next block with what it has and says that it has not converged.
         None, because a limit by the clock makes the result depend on the machine: the seed no longer fixes it.
@@ -37,8 +38,9 @@ class Options:
         Widen the bounds of the normalisations first, until the observed counts lie near the middle of what the prior
         predicts. Not by default: it changes the prior, and with it the evidence.
     rounds : int
-        Rounds of neural posterior estimation; each draws from the prior truncated to the last posterior. With 0 the
-        draws from the prior are refined without a network: enough for a few parameters and one mode.
+        Rounds of neural posterior estimation; each draws where the one before points (see `proposal`). Two, where five
+        are published: the second looks closely at what the first has found, and the correction goes on from there. With
+        0 the draws from the prior are refined without a network: enough for a few parameters and one mode.
     until : str, tuple of str or None
         What ends the rounds earlier: ``"ess"``, the pool reached the effective size asked for; ``"efficiency"``, the
         pool's effective size per draw grew by less than a tenth in the last round; ``"volume"``, the truncated or
@@ -57,25 +59,30 @@ class Options:
         What is worth keeping: the share of simulations with the lowest statistic (a tenth, which leaves some 400 of a
         standard first round to learn from), or a range (low, high) of total counts.
     quantile : float
-        Share of the neural posterior's draws outside the region kept for the next round (1e-3 as published).
+        Share of the neural posterior's draws outside the region kept for the next round; 1e-3 as published.
     defensive : float
-        Share of each round drawn from the prior whatever the network says.
+        Share of each round drawn from the prior whatever the network says. A tenth: no draw of a round can weigh more
+        than ten times its likelihood, and nine tenths go where the posterior is.
     ensemble : int
         Networks trained in each round and averaged as a mixture. One: what it is too sure of is corrected later, and
         training costs as many times.
     warm_start : bool
-        Start the flow from its weights of the round before. Not by default: in z the target shrinks from round to
-        round, and what the first round fixed, its scale above all, then no longer fits.
+        Start the flow from its weights of the round before, with the scales of the new one. Not by default: the first
+        truncation changes more than a network remembers, so that with two rounds there is nothing to gain; from the
+        third on it saves epochs.
     warm_ess : float
-        The pooled weights are tempered to this effective size while a mixture is fitted to them.
+        The pooled weights are tempered to this effective size while a mixture is fitted to them: enough points for the
+        covariances of a few components, few enough to move fast towards the posterior.
     flow_ess : float
-        Untempered effective size from which a flow is fitted to the pool.
+        Untempered effective size from which a flow is fitted to the pool; with fewer it learns single points.
     max_refits : int
-        Flows fitted at most.
+        Flows fitted at most; a limit against a tail that no flow comes to hold.
     exploration : float
-        Share of the evaluations for a second exploration that starts from the prior alone.
+        Share of the evaluations for a second exploration that starts from the prior alone. A tenth: what the rounds
+        missed is not seen by any number computed from their draws.
     min_draws : int
-        Draws on which the evidence rests at least; none of them has been seen by a fit.
+        Draws on which the evidence rests at least; none of them has been seen by a fit. With an efficiency of a half,
+        5 000 give log-evidence to 0.015.
     correction : str
         ``"refine"``: proposals are fitted to the weighted pool until they are nearly the posterior. ``"sir"``: sampling
         importance resampling of the neural posterior as published, for comparison; ``ess * oversampling`` evaluations.

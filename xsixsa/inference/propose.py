@@ -93,7 +93,10 @@ def next_proposal(
         return Next(prior, 0.0, 0.0, tuple(notes))
     share = (1 - options.defensive) / len(parts)
     name = " and ".join(p.name for p in parts)
-    mixture = MixtureProposal([*parts, prior], [*([share] * len(parts)), options.defensive], name=name)
+    fractions = [*([share] * len(parts)), options.defensive]
+    if not options.defensive:
+        fractions.pop()
+    mixture = MixtureProposal([*parts, prior][: len(fractions)], fractions, name=name)
     found = sorted(regions(mixture), key=lambda r: r.log_volume)
     if not found:
         return Next(mixture, notes=tuple(notes))
