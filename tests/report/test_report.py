@@ -1,9 +1,12 @@
 """The report: one page, everything in it, nothing from outside, and the verdict first."""
 
 import itertools
+import json
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from report.results import full_result
 from xsixsa.cli import main
 from xsixsa.cli.parser import build_parser
 from xsixsa.cli.values import parse_priors
+from xsixsa.options import preset
 from xsixsa.report import report_html, write_report
 from xsixsa.report.checks import predictive_checks
 from xsixsa.report.figures import training_figure
@@ -213,10 +217,43 @@ def test_what_the_shell_cannot_say_is_left_to_python():
     compile(python_code(r), "report", "exec")
 
 
-def test_settings_of_no_preset_are_not_claimed_to_be_one():
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"simulations": 123, "rounds": 3},
+        {"proposal": ("truncated", "coarse"), "until": None, "summary": "pca"},
+        {
+            "refit": replace(preset("standard").refit, epochs=3),
+            "posterior": replace(preset("standard").posterior, batch=64),
+        },
+        {"max_seconds": 12.5, "ess": 300},
+    ],
+)
+@pytest.mark.parametrize("base", ["standard", "quick", "thorough"])
+def test_settings_of_no_preset_are_made_again_by_the_python_code(base, changed):
     r = full_result()
-    r.options["simulations"] = 123
-    assert command(r) is None and "no preset" in python_code(r)
+    wanted = preset(base).changed(**changed)
+    # as a file gives them back
+    r.options = json.loads(json.dumps(wanted.as_dict()))
+    code = python_code(r)
+    compile(code, "report", "exec")
+    given = {}
+
+    def fit(xspec, prior, *, seed, out, **rest):
+        given.update(rest)
+
+    lines = [line for line in code.splitlines() if "import x" not in line and "Xset.restore" not in line]
+    exec("\n".join(lines), {"xsixsa": SimpleNamespace(fit=fit), "xspec": None})
+    made = given.get("options") or preset(given.pop("preset")).changed(**given)
+    assert made == wanted
+    assert (command(r) is None) == ("ess" not in changed)
+
+
+def test_a_summary_that_is_an_object_is_not_claimed_to_be_repeated():
+    r = full_result()
+    r.options["summary"] = "PCA(variance=0.9)"
+    assert command(r) is None and "see the table of settings" in python_code(r)
+    compile(python_code(r), "report", "exec")
 
 
 def test_the_command_line_writes_it_and_protects_what_is_there(tmp_path, capsys, no_pictures):
