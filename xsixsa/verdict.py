@@ -67,9 +67,11 @@ def judge(numbers: dict, warnings: list[str], distrust: list[str] = ()) -> Verdi
     uncovered = numbers.get("uncovered", "")
     if poor:
         way_out = "widen the prior" if uncovered else "change the model"
+        doubt = (
+            "; a better one may not have been found yet" if reasons else f"; {way_out} before reading the parameters"
+        )
         warnings.append(
-            f"poor fit: the best statistic lies {z:.1f} sigma above what the model predicts for itself; "
-            f"{way_out} before reading the parameters"
+            f"poor fit: the best statistic lies {z:.1f} sigma above what the model predicts for itself{doubt}"
         )
     if uncovered:
         warnings.append(uncovered)
