@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+from xsixsa.correction.emulator import EmulatorOptions
 from xsixsa.errors import UsageError
 from xsixsa.inference.flow import FlowOptions
 from xsixsa.inference.restrict import Validity
@@ -97,6 +98,9 @@ class Options:
         Flow and training of the neural posterior.
     refit : FlowOptions
         Flow and training of the proposals refitted to the pool.
+    emulator : EmulatorOptions or None
+        A likelihood emulator that chooses which final draws the engine evaluates, for models whose evaluation takes
+        milliseconds; weights stay exact. None by default: with a fast engine its training costs more than it saves.
     """
 
     ess: int = 10_000
@@ -123,6 +127,7 @@ class Options:
     autoencoder: AutoEncoderOptions = _AUTOENCODER
     posterior: FlowOptions = _POSTERIOR
     refit: FlowOptions = _REFIT
+    emulator: EmulatorOptions | None = None
 
     def __post_init__(self):
         for name in ("ess", "max_evaluations", "rounds", "simulations", "min_draws", "oversampling", "ensemble"):

@@ -287,7 +287,7 @@ class _Job:
         pool, problem = self.pool, self.problem
         z, log_l = pool.z, pool.log_likelihood
         final = self.refinement.final_log_weights
-        evidence = estimate_evidence(final)
+        evidence = estimate_evidence(final, getattr(self.refinement.final, "log_volume_err", 0.0))
         numbers = self._numbers(weights, evidence, interrupted)
         fit_quality = {}
         if self.session.statistic == "cstat" and np.isfinite(predictive_best).all():
@@ -323,7 +323,7 @@ class _Job:
             model_expression=self.session.model_expression,
             settings=dict(self.session.settings),
             options={**self.options.as_dict(), "torch_threads": TORCH_THREADS},
-            history={"rounds": self.rounds.history, "refinement": self.refinement.history},
+            history=self._history(),
             goodness=fit_quality,
             session_text=self._session_text,
             fingerprint=self.session.fingerprint,
@@ -373,8 +373,14 @@ class _Job:
             found.append(
                 f"{total} of {self.problem.n_evaluations} evaluations had no valid statistic (weight 0): {where}"
             )
+        if "refused" in self.refinement.emulation:
+            found.append(f"the likelihood emulator was not used: {self.refinement.emulation['refused']}")
         cube = self.prior.cdf(self.prior.from_normal(z))
         return found + edge_warnings(self.prior, cube, weights)
+
+    def _history(self) -> dict:
+        history = {"rounds": self.rounds.history, "refinement": self.refinement.history}
+        return history | ({"emulator": self.refinement.emulation} if self.refinement.emulation else {})
 
     def _parameters(self) -> list[dict]:
         rows = []

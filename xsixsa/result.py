@@ -175,7 +175,8 @@ class Result:
     def summary_dict(self) -> dict:
         """What ``summary.json`` of a run holds."""
         numbers = ("log_evidence", "log_evidence_err", "log_evidence_pooled", "ess", "efficiency", "efficiency_total")
-        numbers += ("pareto_k", "n_evaluations", "n_failed", "seconds", "best_fit_statistic", "dof", "engine", "seed")
+        numbers += ("pareto_k", "n_evaluations", "n_failed", "n_emulated", "seconds", "best_fit_statistic", "dof")
+        numbers += ("engine", "seed")
         out = {"converged": self.verdict.converged, "verdict": str(self.verdict)}
         out |= {"warnings": list(self.verdict.warnings)}
         out |= {name: getattr(self, name) for name in numbers}
@@ -209,6 +210,17 @@ class Result:
         rows = self.sample_index(n or max(1, int(self.ess)), rng)
         write_chain(path, self.parameters, self.theta[rows], self.statistic[rows], overwrite=overwrite)
         return Path(path)
+
+    @property
+    def n_emulated(self) -> int:
+        """Calls of the likelihood emulator, which are no evaluations of the engine; 0 without one."""
+        return int(self.history.get("emulator", {}).get("n_emulated", 0))
+
+    def emulate(self, n: int, **options):
+        """`n` equal-weight draws by an emulated likelihood; see :func:`xsixsa.correction.emulated.emulate`."""
+        from xsixsa.correction.emulated import emulate
+
+        return emulate(self, n, **options)
 
     def bxa(self, xspec=None, prior=None, **options):
         """The prior truncated to this posterior, for BXA's nested sampling; see :func:`xsixsa.bxa.from_result`."""

@@ -47,9 +47,21 @@ def write_summary(result: Result) -> str:
         f"Pareto k {r.pareto_k:.2f}",
         f"cost            {r.n_evaluations} evaluations ({r.n_failed} failed), "
         f"{sum(r.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in r.seconds.items()),
+        *_emulator(r.history.get("emulator")),
         f"engine          {r.engine.get('name')} {r.engine.get('version')}, seed {r.seed}",
     ]
     return "\n".join(lines)
+
+
+def _emulator(record: dict | None) -> list[str]:
+    if not record:
+        return []
+    if not record["used"]:
+        return [f"emulator        not used: {record['refused']}"]
+    return [
+        f"emulator        chose the final draws, error of log L {record['error']:.3f} on {record['held_out']} held-out "
+        f"evaluations, {record['n_emulated']} emulator calls; all weights are from the engine"
+    ]
 
 
 def _expected(goodness: dict) -> str:

@@ -23,13 +23,15 @@ class Evidence:
     draws: int
 
 
-def estimate_evidence(log_weights: np.ndarray) -> Evidence:
+def estimate_evidence(log_weights: np.ndarray, normalisation_err: float = 0.0) -> Evidence:
     """Evidence as the mean of importance weights.
 
     Parameters
     ----------
     log_weights
         Log of prior times likelihood over proposal for independent draws of one proposal, shape (n,).
+    normalisation_err
+        Standard error of the log normalisation of the proposal, where that was measured.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def estimate_evidence(log_weights: np.ndarray) -> Evidence:
         return Evidence(-np.inf, np.inf, n)
     value = float(logsumexp(log_weights) - np.log(n))
     relative = np.exp(log_weights - value)
-    return Evidence(value, float(np.sqrt(np.var(relative, ddof=1) / n)), n)
+    return Evidence(value, float(np.hypot(np.sqrt(np.var(relative, ddof=1) / n), normalisation_err)), n)
 
 
 def pareto_k(log_weights: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from xsixsa.correction.emulator import screen
 from xsixsa.correction.evidence import THIN, pareto_k
 from xsixsa.correction.explore import Modes, find_modes, starting_points
 from xsixsa.correction.mixture import fit_student_mixture, temper
@@ -84,6 +85,8 @@ class Refinement:
     final_log_weights: np.ndarray = field(default_factory=lambda: np.empty(0))
     history: list[dict] = field(default_factory=list)
     budget_spent: bool = False
+    _emulation: dict = field(default_factory=dict)
+    _emulators: list = field(default_factory=list)
     _best_efficiency: float = 0.0
     _flows: list[Proposal] = field(default_factory=list)
 
@@ -213,6 +216,19 @@ class Refinement:
             share = float(np.clip(_EXCESS_SHARE * mass, *_EXCESS_RANGE))
             self.final = MixtureProposal([self.final, mixture], [1 - share, share], name=self.final.name)
 
+    def _screen(self, rng) -> None:
+        """Let an emulator choose among the draws of the final proposal, where one is asked for and good enough."""
+        if self.options.emulator is None:
+            return
+        with self.problem.stage("emulate"):
+            self.final, self._emulation, emulator = screen(self.pool, self.final, self.options.emulator, rng)
+        self._emulators.append(emulator)
+
+    @property
+    def emulation(self) -> dict:
+        """What became of the likelihood emulator, with its calls so far; empty without one."""
+        return {**self._emulation, "n_emulated": sum(e.calls for e in self._emulators)} if self._emulation else {}
+
     def _finish(self, rng, last: bool) -> bool:
         """Draw from the last proposal until the pool has the effective size asked for.
 
@@ -220,6 +236,7 @@ class Refinement:
         pool, which holds it now, is worth another fit, and the evidence starts anew.
         """
         self._patch(rng)
+        self._screen(rng)
         self.final_log_weights = np.empty(0)
         n = self.options.min_draws
         while n > 0:

@@ -187,6 +187,7 @@ class SIR:
     final_log_weights: np.ndarray = field(default_factory=lambda: np.empty(0))
     history: list[dict] = field(default_factory=list)
     budget_spent: bool = False
+    emulation: dict = field(default_factory=dict)
 
     @property
     def thin(self) -> float:
