@@ -235,6 +235,7 @@ class _Job:
         self._network_mark = network.fingerprint
         self._session_text = session.saved_text()
         self._pool = None
+        self._share = 0.0
         self.n_evaluations = 0
 
     def run(self, spectra: list, pool) -> None:
@@ -247,8 +248,10 @@ class _Job:
                 correction = self._start(i, spectra[i], names[i], saved[i])
                 if correction is not None:
                     jobs[i] = correction
+            before = self.seconds.get("correct", 0.0)
             with self._clock("correct"):
                 self._together(jobs, names)
+            self._share = (self.seconds["correct"] - before) / max(len(jobs), 1)
             for i, correction in jobs.items():
                 self._finish(i, correction, names[i], saved[i])
             self._tell()
@@ -331,6 +334,7 @@ class _Job:
                 settings=self.session.settings,
                 fingerprint=self._mark(correction.observation),
                 session_text=self._session_text,
+                seconds=self._share,
             )
         with self._clock("save"):
             if self.folder:

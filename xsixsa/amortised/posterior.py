@@ -80,6 +80,7 @@ def result_of(
     settings: dict,
     fingerprint: str,
     session_text: str = "",
+    seconds: float = 0.0,
 ) -> Result:
     """Result of one spectrum.
 
@@ -94,6 +95,8 @@ def result_of(
         What the user should know.
     seed, engine, settings, fingerprint, session_text
         Stored with the result.
+    seconds
+        Wall-clock seconds of its correction; its share, where many were corrected together.
     """
     network, pool, prior = correction.network, correction.pool, correction.network.prior
     z, log_l, log_w = pool.z, pool.log_likelihood, pool.honest_log_weights()
@@ -125,7 +128,7 @@ def result_of(
         pareto_k=numbers["pareto_k"],
         n_evaluations=correction.n_evaluations,
         n_failed=int(np.sum(~np.isfinite(log_l))),
-        seconds={},
+        seconds={"correct": round(seconds, 3)},
         predictive=predictive,
         predictive_best=best,
         observations=[_observation(correction.observation)],

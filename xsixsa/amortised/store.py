@@ -16,7 +16,7 @@ import numpy as np
 from xsixsa.distributions import Distribution, Frozen, _Truncated, as_distribution
 from xsixsa.errors import OutputError
 
-__all__ = ["distribution_from", "distribution_state", "read_tree", "tree_hash", "write_tree"]
+__all__ = ["as_read", "distribution_from", "distribution_state", "read_tree", "tree_hash", "write_tree"]
 
 _ARRAY = "__array__"
 
@@ -96,6 +96,13 @@ def tree_hash(tree: dict) -> str:
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(_split(tree, "", arrays), sort_keys=True)
     return _checksum(text, arrays)
+
+
+def as_read(tree: dict) -> dict:
+    """A tree as it would come back from a file: in-memory and stored objects then compute the same to the last bit."""
+    arrays: dict[str, np.ndarray] = {}
+    plain = json.loads(json.dumps(_split(tree, "", arrays), sort_keys=True))
+    return _join(plain, {name: np.array(value, order="C")[()] for name, value in arrays.items()})
 
 
 def _take(name: str, item, arrays: dict) -> None:

@@ -16,6 +16,7 @@ from xsixsa.amortised.network import Network
 from xsixsa.amortised.pattern import Pattern, pattern_of
 from xsixsa.amortised.read import Reading, read_spectrum
 from xsixsa.amortised.region import Region
+from xsixsa.amortised.store import as_read
 from xsixsa.amortised.training_prior import Drawn, TrainingPrior
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.inference.flow import FlowOptions, NeuralPosterior
@@ -186,7 +187,7 @@ class _Training:
         network.training = self._keep(network, drawn)
         self._acquaint(network)
         network.settings = self._settings(simulations)
-        return network
+        return Network.from_state(as_read(network.state()))
 
     def _training_prior(self, counts, region) -> TrainingPrior:
         background = float(self._background())

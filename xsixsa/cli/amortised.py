@@ -178,8 +178,10 @@ def calibrate(arguments: argparse.Namespace) -> bool:
         )
     print(outcome.summary())
     if out is not None:
-        outcome.save(out)
-        print(f"\nwritten to {arguments.out}")
+        out.mkdir(parents=True, exist_ok=True)
+        outcome.to_json(out / "calibration.json", overwrite=True)
+        outcome.plot(out / "calibration.png")
+        print(f"\nwritten to {arguments.out}: calibration.json, calibration.png")
     return outcome.passed
 
 
