@@ -246,6 +246,12 @@ class Result:
 
         return plot_spectrum(self, path, **options)
 
+    def plot_history(self, path: str | os.PathLike | None = None, **options):
+        """Training, coverage of the observation, efficiency step by step; see :func:`xsixsa.plot.plot_history`."""
+        from xsixsa.plot import plot_history
+
+        return plot_history(self, path, **options)
+
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:
         """Write everything to an HDF5 file, under a temporary name first.
 
