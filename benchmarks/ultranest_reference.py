@@ -27,6 +27,7 @@ INVALID = -1e100
 """Log-likelihood of a theta without a valid statistic: what BXA gives UltraNest there."""
 LEAST_ESS = 10_000
 PROBES = 16
+_WALKERS = 64
 _CODES = 65_535
 
 
@@ -73,6 +74,7 @@ def nested_sampling(
     delay: float = 0.0,
     seed: int = 1,
     folder: Path | None = None,
+    steps: int | None = None,
 ) -> NestedRun:
     """UltraNest's reactive nested sampling, its likelihood evaluated by the session's workers.
 
@@ -92,6 +94,9 @@ def nested_sampling(
         Seeds NumPy's global state, from which UltraNest draws.
     folder
         Where it keeps its points, to go on from; nowhere by default.
+    steps
+        Slice-sampling steps for a new live point, as its users choose where rejection within ellipsoids becomes
+        hopeless (curved posteriors of many parameters); by rejection when not given.
     """
     start = time.perf_counter()
     from ultranest import ReactiveNestedSampler
@@ -113,10 +118,15 @@ def nested_sampling(
             log_dir=None if folder is None else str(folder),
             resume="resume",
         )
+        if steps is not None:
+            from ultranest.popstepsampler import PopulationSliceSampler, generate_mixture_random_direction
+
+            sampler.stepsampler = PopulationSliceSampler(_WALKERS, steps, generate_mixture_random_direction)
         found = sampler.run(
             min_num_live_points=live, min_ess=min_ess, frac_remain=1e-3, show_status=False, viz_callback=False
         )
-        evaluations = pool.n_evaluations
+        # A run that went on from stored points counts those before as well.
+        evaluations = max(pool.n_evaluations, int(found["ncall"]))
     points = found["weighted_samples"]
     weights = np.asarray(points["weights"], float)
     return NestedRun(
@@ -183,7 +193,9 @@ def load_reference(name: str) -> Reference:
     return Reference(np.clip(u, 0.0, 1.0), np.array(found["floor"]), found)
 
 
-def make_reference(name: str, *, live: int, ess: int, workers: int, seed: int, engine: str = "embedded") -> Reference:
+def make_reference(
+    name: str, *, live: int, ess: int, workers: int, seed: int, engine: str = "embedded", steps: int | None = None
+) -> Reference:
     """Run UltraNest to the end and keep what `agreement.py` needs.
 
     Raises
@@ -194,7 +206,9 @@ def make_reference(name: str, *, live: int, ess: int, workers: int, seed: int, e
     case, session, prior = load(name, engine)
     folder = CACHE / f"ultranest_{name}_{engine}_{live}_{ess}_{seed}"
     resumed = folder.exists()
-    run = nested_sampling(session, prior, live=live, min_ess=ess, workers=workers, seed=seed, folder=folder)
+    run = nested_sampling(
+        session, prior, live=live, min_ess=ess, workers=workers, seed=seed, folder=folder, steps=steps
+    )
     if run.ess < LEAST_ESS:
         raise SystemExit(f"effective sample size {run.ess:.0f} is below {LEAST_ESS}; ask for more with --ess")
     rng = np.random.default_rng(seed)
@@ -208,7 +222,8 @@ def make_reference(name: str, *, live: int, ess: int, workers: int, seed: int, e
         "case": name,
         "title": case.title,
         "command": f"python benchmarks/ultranest_reference.py {name} --live {live} --ess {ess} --seed {seed}"
-        + ("" if engine == "embedded" else f" --engine {engine}"),
+        + ("" if engine == "embedded" else f" --engine {engine}")
+        + ("" if steps is None else f" --steps {steps}"),
         "engine": session.engine,
         "versions": versions("ultranest", "numpy", "scipy"),
         "model": session.model_expression,
@@ -222,7 +237,7 @@ def make_reference(name: str, *, live: int, ess: int, workers: int, seed: int, e
         "points": len(run.weights),
         "live_points": live,
         "insertion_order_test_passed": run.insertion_test,
-        "evaluations": None if resumed else run.evaluations,
+        "evaluations": run.evaluations,
         "seconds": None if resumed else run.seconds,
         "workers": workers,
         "resumed": resumed,
@@ -252,6 +267,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=1)
     found.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     found.add_argument("--engine", choices=("embedded", "xspec"), default="embedded")
+    found.add_argument("--steps", type=int, help="slice-sampling steps for a live point, in place of rejection")
     return found
 
 
@@ -261,11 +277,18 @@ def main() -> None:
     if args.live < 1_000:
         raise SystemExit("a reference takes 1000 live points or more")
     found = make_reference(
-        args.case, live=args.live, ess=args.ess, workers=args.workers, seed=args.seed, engine=args.engine
+        args.case,
+        live=args.live,
+        ess=args.ess,
+        workers=args.workers,
+        seed=args.seed,
+        engine=args.engine,
+        steps=args.steps,
     ).about
     print(f"{args.case}: log-evidence {found['log_evidence']:.3f} +- {found['log_evidence_err']:.3f}")
     print(f"ESS {found['ess']:.0f} of {found['points']} points, {found['live_points']} live")
-    cost = "resumed" if found["resumed"] else f"{found['evaluations']} evaluations, {found['seconds']:.0f} s"
+    seconds = "resumed" if found["resumed"] else f"{found['seconds']:.0f} s"
+    cost = f"{found['evaluations']} evaluations, {seconds}"
     print(f"cost: {cost}; insertion-order test passed: {found['insertion_order_test_passed']}")
     for (name, text), mean, std, floor in zip(found["prior"], found["mean"], found["std"], found["floor"], strict=True):
         print(f"{name:16s} {mean:12.5g} +- {std:10.3g}  floor {1e3 * floor:.2f}e-3 nat   {text}")
