@@ -49,7 +49,7 @@ def test_page_fits_and_is_quiet(report, tmp_path, width):
         widths = tab.run("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert widths[0] <= widths[1] == width
         sizes = tab.run("return [...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])")
-        assert len(sizes) == 5 and all(done and natural > 300 and shown > 300 for done, natural, shown in sizes)
+        assert len(sizes) == 4 and all(done and natural > 300 and shown > 300 for done, natural, shown in sizes)
         outside = tab.run(
             "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
         )

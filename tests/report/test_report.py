@@ -16,9 +16,9 @@ from xsixsa.cli import main
 from xsixsa.cli.parser import build_parser
 from xsixsa.cli.values import parse_priors
 from xsixsa.options import preset
+from xsixsa.plot import history_figure
 from xsixsa.report import report_html, write_report
 from xsixsa.report.checks import predictive_checks
-from xsixsa.report.figures import training_figure
 from xsixsa.report.repeat import command, python_code
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.pha'
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing takes seconds and is not what the test is about."""
-    names = ("spectrum", "corner", "training", "efficiency", "checks")
+    names = ("spectrum", "corner", "history", "checks")
     monkeypatch.setattr("xsixsa.report.page._pictures", lambda *_: dict.fromkeys(names, "data:image/png;base64,"))
 
 
@@ -75,7 +75,7 @@ def test_accessible_in_its_structure(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert len(page.all("img")) == 5 and all(len(a["alt"]) > 20 for a in page.all("img"))
+    assert len(page.all("img")) == 4 and all(len(a["alt"]) > 20 for a in page.all("img"))
     assert page.all("th") and all(a.get("scope") in ("row", "col") for a in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
     identifiers = {a["id"] for _, a in page.elements if "id" in a}
@@ -158,13 +158,18 @@ def test_rounds_show_where_they_drew_and_how_they_ended(no_pictures):
     assert "Round 2: a note; the rounds ended: the volume stays." in words
 
 
-def test_summaries_without_training_leave_their_panel_out():
+def test_summaries_without_training_have_no_panel_of_losses():
+    r = full_result(dim=2, bins=10)
     losses = [{"training": 2.0, "validation": 2.1}]
-    assert training_figure([{"round": 1, "compression": [{"components": 5}], "posterior": []}]) is None
-    rounds = [{"round": 1, "summary": {"name": "pca"}, "compression": [{"components": 5}], "posterior": losses}]
-    assert [axes.get_title() for axes in training_figure(rounds).axes] == ["neural posterior"]
-    rounds[0] |= {"compression": losses, "summary": {"name": "embedding"}}
-    assert [axes.get_title() for axes in training_figure(rounds).axes] == ["summary: embedding", "neural posterior"]
+
+    def panels(**entry):
+        r.history = {"rounds": [{"round": 1, **entry}], "refinement": []}
+        return [axes.get_title() for axes in history_figure(r).axes]
+
+    pca = {"summary": {"name": "pca"}, "compression": [{"components": 5}]}
+    assert panels(**pca, posterior=losses) == ["neural posterior"]
+    trained = {"summary": {"name": "mine"}, "compression": losses}
+    assert panels(**trained, posterior=losses) == ["summary: mine", "neural posterior"]
 
 
 def test_checks_pass_for_the_truth_and_fail_for_another_model():

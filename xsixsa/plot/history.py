@@ -40,7 +40,7 @@ def history_figure(result):
     latents = _latents(rounds)
     draw = []
     for key, title in (("autoencoder", "summary: auto-encoder"), ("compression", _summary_title(rounds))):
-        if any(r.get(key) for r in rounds):
+        if any("training" in epoch for r in rounds for epoch in r.get(key) or []):
             draw.append(lambda axes, key=key, title=title: _losses(axes, rounds, key, title))
     if any(r.get("posterior") for r in rounds):
         draw.append(lambda axes: _losses(axes, rounds, "posterior", "neural posterior"))

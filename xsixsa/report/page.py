@@ -13,7 +13,7 @@ import numpy as np
 import xsixsa
 from xsixsa.files import atomic_path
 from xsixsa.report.checks import predictive_checks
-from xsixsa.report.figures import checks_figure, data_uri, efficiency_figure, losses_of, training_figure
+from xsixsa.report.figures import checks_figure, data_uri, losses_of
 from xsixsa.report.repeat import command, python_code
 
 __all__ = ["report_html", "write_report"]
@@ -145,7 +145,7 @@ def _rounds(rounds: list[dict]) -> list[dict]:
     """What the table of rounds shows; runs of earlier versions lack some of it."""
     rows = []
     for r in rounds:
-        losses = losses_of(r, "posterior")
+        losses = losses_of(r)
         ranks = [min(rank, 1 - rank) for rank in r.get("coverage") or []]
         rows.append(
             {
@@ -166,14 +166,14 @@ def _rounds(rounds: list[dict]) -> list[dict]:
 
 
 def _pictures(result, checks) -> dict[str, str | None]:
-    from xsixsa.plot import corner_figure, spectrum_figure
+    from xsixsa.plot import corner_figure, history_figure, spectrum_figure
 
     history = result.history or {}
+    recorded = bool(history.get("rounds") or history.get("refinement"))
     figures = {
         "spectrum": spectrum_figure(result),
         "corner": corner_figure(result),
-        "training": training_figure(history.get("rounds", [])),
-        "efficiency": efficiency_figure(history.get("refinement", []), result.options.get("ess")),
+        "history": history_figure(result) if recorded else None,
         "checks": checks_figure(checks) if checks else None,
     }
     return {name: data_uri(figure) if figure is not None else None for name, figure in figures.items()}
