@@ -17,8 +17,8 @@ COUNTS = (300, 30_000)
 NOTICE = "**-0.8 9.0-**"
 QUICK = TrainOptions(
     flow=FlowOptions(transforms=2, hidden=32, epochs=30, patience=8, batch=128),
-    coarse=FlowOptions(transforms=2, hidden=32, epochs=15, patience=5, batch=128),
-    coarse_simulations=600,
+    coarse=FlowOptions(transforms=2, hidden=32, epochs=40, patience=15, batch=32, learning_rate=3e-3),
+    coarse_simulations=1_000,
 )
 BACK = {"exposure": 4000.0, "back": 2.0, "response": None, "kind": "BKG"}
 

@@ -233,7 +233,6 @@ class _Job:
         self.results: dict[int, Result] = {}
         self.seconds: dict[str, float] = {}
         self._network_mark = network.fingerprint
-        self._session_text = session.saved_text()
         self._pool = None
         self._share = 0.0
         self.n_evaluations = 0
@@ -332,8 +331,8 @@ class _Job:
                 seed=self.seed,
                 engine=self.session.engine,
                 settings=self.session.settings,
-                fingerprint=self._mark(correction.observation),
-                session_text=self._session_text,
+                fingerprint=self.session.fingerprint_with((correction.observation,)),
+                mark=self._mark(correction.observation),
                 seconds=self._share,
             )
         with self._clock("save"):

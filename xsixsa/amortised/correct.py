@@ -28,7 +28,7 @@ __all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
 # Draws of the network that tell the centre and size of the wide part beside it.
 _SHAPE_DRAWS = 256
 # Draws for each parameter, and in all, that judge a proposal; they count for the posterior, not for the evidence.
-_PILOT, _LEAST_PILOT = 100, 250
+_PILOT, _LEAST_PILOT = 70, 200
 # From this efficiency on, another fit costs more than it brings.
 _GOOD, _POOR = 0.55, 0.25
 _GAIN = 1.15
@@ -157,8 +157,8 @@ class Correction:
         shape = self.neural.sample(_SHAPE_DRAWS, self.rng)
         dim = shape.shape[1]
         scale = np.cov(shape.T).reshape(dim, dim) + 1e-12 * np.eye(dim)
-        wide = StudentT(shape.mean(axis=0), 4.0 * scale, df=4.0)
-        return MixtureProposal([self.neural, wide, self._prior], [0.85, 0.12, 0.03], name="network")
+        self._around = StudentT(shape.mean(axis=0), 4.0 * scale, df=4.0)
+        return MixtureProposal([self.neural, self._around, self._prior], [0.85, 0.12, 0.03], name="network")
 
     def propose(self) -> np.ndarray:
         """Points in z that the engine is to be asked for, shape (n, d)."""
@@ -245,7 +245,11 @@ class Correction:
             self.done = True
 
     def _fit(self) -> None:
-        """Densities in straightened coordinates, with network and prior beside them; the evidence starts anew."""
+        """Densities in straightened coordinates; the evidence starts anew.
+
+        Beside them a wide density around the network's draws, which is where other modes would be, and the prior. The
+        network itself would cost more here than all the rest.
+        """
         log_w = self.pool.honest_log_weights()
         self._judged, self.final_log_weights = False, np.empty(0)
         if not np.isfinite(log_w).any():
@@ -265,12 +269,8 @@ class Correction:
             main = fit_student_mixture(x[bulk > 0], bulk[bulk > 0], self.rng, _COMPONENTS).widened(1.1, df=8.0)
         else:
             main = StudentT.around(x, bulk, 1.05, df=8.0)
-        parts = [
-            Unfolded(unfolding, main),
-            Unfolded(unfolding, StudentT.around(x, flat, 1.5, df=4.0)),
-            self.neural,
-            self._prior,
-        ]
+        wide = StudentT.around(x, flat, 1.5, df=4.0)
+        parts = [Unfolded(unfolding, main), Unfolded(unfolding, wide), self._around, self._prior]
         self.final = MixtureProposal(parts, [0.76, 0.14, 0.08, 0.02], name="t-mixture")
 
     def _note(self, draws: int) -> None:

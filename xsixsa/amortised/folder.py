@@ -109,7 +109,7 @@ class Folder:
             result = load(path)
         except OutputError:
             return None  # cut short by whatever ended that call: done again
-        if result.fingerprint != mark:
+        if result.options.get("mark") != mark:
             raise OutputError(f"{path} is the result of another spectrum of this name: name a new folder")
         return result
 

@@ -50,6 +50,11 @@ class Ledger:
         return sum(map(len, self._z))
 
     @property
+    def used(self) -> int:
+        """Draws of the proposals that count."""
+        return int(np.sum(np.concatenate(self._batch) >= self.first)) if self._batch else 0
+
+    @property
     def z(self) -> np.ndarray:
         """Coordinates of all draws, shape (n, d)."""
         return np.concatenate(self._z) if self._z else np.empty((0, self.dim))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _numbers(correction: Correction) -> dict:
         "log_evidence": evidence.value,
         "log_evidence_err": evidence.error,
         "log_evidence_pooled": pool.log_evidence,
-        "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / len(pool), 0.0))),
+        "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / _used(correction), 0.0))),
         "half_sample_shift": half_sample_shift(final),
         "missed_mass": missed,
         "largest_weight": float(np.exp(log_w.max() - pool.log_evidence)) if finite else 1.0,
@@ -68,6 +69,11 @@ def _numbers(correction: Correction) -> dict:
         "interrupted": False,
         "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
     }
+
+
+def _used(correction: Correction) -> int:
+    """Draws that the posterior rests on."""
+    return len(correction.pool) if correction.refined else correction.pool.used
 
 
 def result_of(
@@ -79,7 +85,7 @@ def result_of(
     engine: dict,
     settings: dict,
     fingerprint: str,
-    session_text: str = "",
+    mark: str,
     seconds: float = 0.0,
 ) -> Result:
     """Result of one spectrum.
@@ -93,8 +99,10 @@ def result_of(
         draws whose expected counts are no longer at hand.
     warnings
         What the user should know.
-    seed, engine, settings, fingerprint, session_text
-        Stored with the result.
+    seed, engine, settings, fingerprint
+        Stored with the result, as of a session that has this spectrum loaded.
+    mark
+        What tells a later call that this spectrum is done.
     seconds
         Wall-clock seconds of its correction; its share, where many were corrected together.
     """
@@ -138,10 +146,9 @@ def result_of(
         verdict=verdict,
         model_expression=network.layout.facts["model"]["expression"],
         settings=dict(settings),
-        options={"ess": correction.options.ess, "max_evaluations": correction.options.max_evaluations},
+        options={**asdict(correction.options), "mark": mark},
         history={"correction": correction.history, "refined": correction.refined},
         goodness=fit_quality,
-        session_text=session_text,
         fingerprint=fingerprint,
     )
 

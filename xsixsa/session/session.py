@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, Literal
@@ -128,9 +128,11 @@ class Session:
 
         The values that free parameters happen to have do not enter.
         """
-        return fingerprint(
-            self.observations, self._raw_spectra, self._raw_parameters, self.model_expression, self.settings
-        )
+        return self.fingerprint_with(self.observations)
+
+    def fingerprint_with(self, observations: Sequence[Observation]) -> str:
+        """What `fingerprint` would be with these spectra in place of those loaded, all else the same."""
+        return fingerprint(observations, self._raw_spectra, self._raw_parameters, self.model_expression, self.settings)
 
     @property
     def all_parameters(self) -> tuple[RawParameter, ...]:
