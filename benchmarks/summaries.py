@@ -60,7 +60,11 @@ class Compared:
         """Divergence of every marginal; weighted points are resampled to 10 000 first."""
         u = np.clip(ndtr(z), 0.0, 1.0)
         if log_weights is not None:
-            u = u[equal_weight(np.exp(log_weights - log_weights.max()), DRAWS, self.rng)]
+            log_w = np.where(np.isfinite(log_weights), log_weights, -np.inf)
+            u = u[equal_weight(np.exp(log_w - log_w.max()), DRAWS, self.rng)]
+        if (np.ptp(u, axis=0) <= 1e-12).any():
+            # One draw carries everything: no density to compare, and the divergence is the largest there is.
+            return [float(np.log(2))] * u.shape[1]
         return divergences(u, self.reference.u).tolist()
 
 
