@@ -39,7 +39,7 @@ def test_python(folder, capsys):
 
 @pytest.mark.slow
 def test_shell(folder, capsys):
-    (code,) = held("bash")
+    (code,) = held("sh")
     lines = [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
     assert [line.split()[1] for line in lines] == ["train", "apply", "calibrate"]
     more = {"train": "--simulations 800 --engine embedded --seed 1", "apply": "--ess 400", "calibrate": "--draws 200"}
