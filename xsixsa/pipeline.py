@@ -17,6 +17,7 @@ from xsixsa.correction.sir import SIR
 from xsixsa.diagnostics.goodness import goodness
 from xsixsa.diagnostics.likelihood import distrust
 from xsixsa.errors import UsageError, XsixsaWarning
+from xsixsa.inference.clock import deadline
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import log_standard_normal
 from xsixsa.inference.rounds import Rounds
@@ -196,7 +197,8 @@ def run(
         simulator = Simulator(session.observations)
         job = _Job(session, prior, options, problem, simulator, seed, session_text, pool.describe_failures)
         try:
-            job.work()
+            with deadline(problem.deadline):
+                job.work()
             result = job.result()
         except KeyboardInterrupt:
             result = job.partial()

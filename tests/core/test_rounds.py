@@ -9,7 +9,8 @@ import pytest
 from tests.core.analytic import gaussian, poisson_gamma, poisson_gamma_log_evidence
 from xsixsa.correction.pool import Pool
 from xsixsa.errors import UsageError
-from xsixsa.inference.flow import FlowOptions
+from xsixsa.inference.clock import deadline
+from xsixsa.inference.flow import FlowOptions, NeuralPosterior
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import PriorProposal
 from xsixsa.inference.rounds import Rounds
@@ -18,6 +19,7 @@ from xsixsa.pipeline import run
 from xsixsa.prior import LogUniform, Prior
 from xsixsa.session import Evaluation
 from xsixsa.simulate import Simulator
+from xsixsa.summaries.autoencoder import AutoEncoder
 
 SMALL = FlowOptions(transforms=2, hidden=32, epochs=30, batch=128, learning_rate=5e-3)
 COUNTS = [5, 40, 200]
@@ -189,10 +191,12 @@ def test_a_run_stops_when_its_seconds_are_over_and_says_so():
 
 
 def test_seconds_end_the_refinement_too():
-    session = slow(gaussian(0.01 * np.eye(2), [1.0, -1.0])[0], 1e-4)
-    result = run(*job(session, options(rounds=0, simulations=300, max_seconds=2.0, ess=100_000)), 1, 1, None, False)
-    assert len(result.history["refinement"]) > 0 and result.n_evaluations > 1000
-    assert any("2 seconds allowed ran out" in r for r in result.verdict.reasons)
+    session = slow(gaussian(0.01 * np.eye(2), [1.0, -1.0])[0], 1e-3)
+    settings = options(rounds=0, simulations=300, max_seconds=3.0, ess=100_000, exploration=0.0)
+    result = run(*job(session, settings), 1, 1, None, False)
+    # the rounds' 600 draws, and some of the mixtures that follow them
+    assert len(result.history["refinement"]) > 0 and 600 < result.n_evaluations < 10_000
+    assert any("3 seconds allowed ran out" in r for r in result.verdict.reasons)
 
 
 def test_enough_seconds_change_nothing_but_the_warning():
@@ -232,6 +236,24 @@ def test_problem_evaluates_in_parts_until_the_clock_says_stop():
     with limited.overtime(10):
         assert len(limited.evaluate(z)) == 10
     assert limited.remaining == 0
+
+
+def test_no_stage_begins_and_trainings_end_when_time_is_over():
+    limited = problem(seconds=0.01)
+    time.sleep(0.02)
+    with pytest.raises(BudgetSpent), limited.stage("infer"):
+        pytest.fail("a stage began after the deadline")
+    with limited.overtime(1), limited.stage("predict"):
+        assert limited.remaining == 1
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((400, 2))
+    estimator, summary = NeuralPosterior(SMALL), AutoEncoder()
+    with deadline(time.perf_counter()):
+        estimator.fit(z, lambda epoch: z.astype(np.float32), rng)
+        summary.fit(np.exp(z) * 100, rng)
+    assert len(estimator.history) == 1 and len(summary.history) == 1
+    estimator.fit(z, lambda epoch: z.astype(np.float32), rng)
+    assert len(estimator.history) > 5
 
 
 def test_time_spent_before_counts():

@@ -16,6 +16,7 @@ import numpy as np
 
 from xsixsa.correction.unfold import Unfolding
 from xsixsa.errors import UsageError
+from xsixsa.inference.clock import time_is_over
 from xsixsa.inference.proposals import Proposal, log_standard_normal
 from xsixsa.inference.torch_state import torch_settings, torch_state
 
@@ -212,7 +213,7 @@ class Emulator:
                     best_state = {k: v.clone() for k, v in self._network.state_dict().items()}
                 else:
                     since += 1
-                if since >= o.patience:
+                if since >= o.patience or time_is_over():
                     break
             self._network.load_state_dict(best_state)
             self._network.eval()

@@ -36,8 +36,8 @@ class Problem:
     progress
         Called as ``progress(stage, n_evaluations, ess)`` now and then.
     max_seconds
-        Wall-clock seconds allowed in all, from now on; None for no limit. What is being evaluated when they end is
-        finished, and so is a training.
+        Wall-clock seconds allowed in all, from now on; None for no limit. The block being evaluated when they end is
+        finished, and so is the epoch of a training.
 
     Attributes
     ----------
@@ -80,6 +80,11 @@ class Problem:
         return time.perf_counter() - self._start
 
     @property
+    def deadline(self) -> float | None:
+        """When the seconds allowed are over, on the clock of :func:`time.perf_counter`; None for never."""
+        return None if self.max_seconds is None else self._start + self.max_seconds
+
+    @property
     def out_of_time(self) -> bool:
         """Whether the seconds allowed are over."""
         return self.max_seconds is not None and not self._overtime and self.elapsed >= self.max_seconds
@@ -102,7 +107,15 @@ class Problem:
 
     @contextmanager
     def stage(self, name: str):
-        """Charge the time spent inside to the stage `name`; time of inner stages counts there only."""
+        """Charge the time spent inside to the stage `name`; time of inner stages counts there only.
+
+        Raises
+        ------
+        BudgetSpent
+            If the seconds allowed are over: no stage begins then.
+        """
+        if self.out_of_time:
+            raise BudgetSpent
         outer, start, inner_before = self.stage_name, time.perf_counter(), sum(self.seconds.values())
         self.stage_name = name
         self.report()

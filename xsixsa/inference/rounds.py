@@ -161,7 +161,9 @@ class Rounds:
         """
         seen, found = self._seen(), regions(proposal)
         strangers = [p for p in getattr(proposal, "parts", []) if not isinstance(p, PriorProposal) and p not in found]
-        if not strangers and len(found) <= 1:
+        # A truncation that fell back to the neural posterior goes on without weights, as the prior draws that it still
+        # holds outnumber the others in two rounds.
+        if len(found) <= 1 and (not strangers or self.options.proposals == ("truncated",)):
             inside = found[0].contains(seen.z) if found else slice(None)
             return seen.z[inside], seen.total[inside], None
         rows = np.isfinite(self.pool.log_likelihood)

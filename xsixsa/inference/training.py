@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsixsa.errors import UsageError
+from xsixsa.inference.clock import time_is_over
 
 __all__ = ["KINDS", "FlowOptions", "build_conditional", "build_unconditional", "train"]
 
@@ -146,7 +147,7 @@ def train(network, loss_of: Callable, n_steps: int, options: FlowOptions) -> lis
             best, best_state, since = validation, copy.deepcopy(network.state_dict()), 0
         else:
             since += 1
-        if since >= options.patience:
+        if since >= options.patience or time_is_over():
             break
     network.load_state_dict(best_state)
     network.eval()

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from xsixsa.errors import UsageError
+from xsixsa.inference.clock import time_is_over
 from xsixsa.inference.torch_state import torch_settings, torch_state
 from xsixsa.summaries.base import Summary, pack, unpack
 
@@ -177,7 +178,7 @@ class AutoEncoder(Summary):
                 best, best_state, since = val, copy.deepcopy(self._net.state_dict()), 0
             else:
                 since += 1
-            if since >= options.patience:
+            if since >= options.patience or time_is_over():
                 break
         self._net.load_state_dict(best_state)
         self._net.eval()
