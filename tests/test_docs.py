@@ -15,6 +15,7 @@ from xsixsa.demo import make_demo
 
 README = (REPOSITORY / "README.md").read_text()
 DOCUMENTS = paths()
+TAKE_A_FILE = {"fit", "report", "show", "bxa", "train", "apply", "calibrate"}
 _COMMAND = re.compile(r"(?:^|[ /])xsixsa ([a-z-]+(?: .*)?)$")
 
 
@@ -34,16 +35,8 @@ def commands():
 def test_command_lines_are_understood(line):
     line = line.partition(" ||")[0].replace("--prior ...", "--prior nH=uniform:0:1")
     words = shlex.split(line, comments=True)
-    if all(word.startswith("-") for word in words[1:]) and words[0] in (
-        "fit",
-        "report",
-        "show",
-        "bxa",
-        "train",
-        "apply",
-        "calibrate",
-    ):
-        # the name of a command, in a sentence
+    if words[0] in TAKE_A_FILE and all(word.startswith("-") for word in words[1:]):
+        # a command in a sentence, without what it works on
         words.append("file")
     assert callable(getattr(commands_of_the_program, build_parser().parse_args(words).command))
 
