@@ -15,7 +15,6 @@ from xsixsa.demo import make_demo
 
 README = (REPOSITORY / "README.md").read_text()
 DOCUMENTS = paths()
-TAKE_A_FILE = {"fit", "report", "show", "bxa", "train", "apply", "calibrate"}
 _COMMAND = re.compile(r"(?:^|[ /])xsixsa ([a-z-]+(?: .*)?)$")
 
 
@@ -35,9 +34,12 @@ def commands():
 def test_command_lines_are_understood(line):
     line = line.partition(" ||")[0].replace("--prior ...", "--prior nH=uniform:0:1")
     words = shlex.split(line, comments=True)
-    if words[0] in TAKE_A_FILE and all(word.startswith("-") for word in words[1:]):
-        # a command in a sentence, without what it works on
-        words.append("file")
+    if len(words) == 1:
+        # the name of a command, in a sentence
+        assert re.search(rf"^ +{words[0]} ", build_parser().format_help(), flags=re.MULTILINE)
+        return
+    if all(word.startswith("-") for word in words[1:]) and words[0] == "fit":
+        words.append("source.pha")
     assert callable(getattr(commands_of_the_program, build_parser().parse_args(words).command))
 
 
