@@ -143,8 +143,7 @@ class Pool:
 
         A proposal is fitted to draws made before its own, so no draw was seen by the fit whose density divides it.
         Deterministic-mixture weights lack that: a proposal fitted to the very points it reweights is too high on
-        them, which takes weight from the tails (marginals came out 4 % too narrow, log-evidence 0.013 too low on a
-        real spectrum). The proposals are combined in proportion to the effective size that all others expect of them.
+        them, which takes weight from the tails. Proposals count by the effective size that all others expect of them.
         """
         return log_standard_normal(self.z) + self.log_likelihood - self.honest_log_proposal()
 
