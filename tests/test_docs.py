@@ -36,7 +36,7 @@ def test_command_lines_are_understood(line):
     words = shlex.split(line, comments=True)
     if len(words) == 1:
         # the name of a command, in a sentence
-        assert re.search(rf"^ +{words[0]} ", build_parser().format_help(), flags=re.MULTILINE)
+        assert re.search(rf"^ +{re.escape(words[0])}\b", build_parser().format_help(), flags=re.MULTILINE)
         return
     if all(word.startswith("-") for word in words[1:]) and words[0] == "fit":
         words.append("source.pha")
