@@ -153,7 +153,9 @@ def test_errors_over_seeds(name):
     assert not off and not wide, (off, wide)
 
 
-NARROW = FAST.changed(simulations=2_000)
+# The basin of the narrow mode, where its likelihood is the larger one, holds about 1.2e-3 of the prior. A draw of the
+# prior has to fall into it, whatever is done afterwards: about 5000 are made.
+NARROW = NO_NETWORK.changed(simulations=2_000, exploration=0.4)
 
 
 def narrow_is_found_or_missed_openly(seed, ratio):

@@ -147,6 +147,11 @@ class _Descent:
         self.counts_tell = True
         self.steps = np.full(len(z), _STEP)
 
+    @property
+    def decrement(self) -> float:
+        """Twice what a full step promises to gain."""
+        return float(self.gradient @ np.linalg.solve(self.precision, self.gradient))
+
     def stencil(self) -> np.ndarray:
         d = len(self.trial)
         if not self.counts_tell:
@@ -167,6 +172,8 @@ class _Descent:
         else:
             self.damping *= 8
             self.done = self.damping > 1e4 or self.precision is None
+            # Nothing is left to gain here.
+            self.done |= self.precision is not None and self.decrement < 1e-3
         if not self.done:
             damped = self.precision + self.damping * np.diag(np.diag(self.precision))
             move = -np.linalg.solve(damped, self.gradient)
@@ -183,16 +190,17 @@ class _Descent:
     def distrust_counts(self) -> None:
         """Look at the same point again, with the statistic alone."""
         self.counts_tell, self.trial, self.objective, self.done = False, self.z, np.inf, False
-        self.damping = 1e-2
+        self.damping, self.gradient, self.precision = 1e-2, None, None
 
 
 def _end_repetitions(runs: list[_Descent]) -> None:
     """A descent ends where one that has nearly arrived already foretells both its place and its statistic."""
     arrived = []
-    for run in sorted((r for r in runs if r.precision is not None), key=lambda r: r.objective):
+    known = (r for r in runs if r.precision is not None and np.isfinite(r.objective))
+    for run in sorted(known, key=lambda r: r.objective):
         if not run.done and any(a.foretells(run) for a in arrived):
             run.done = True
-        elif run.gradient @ np.linalg.solve(run.precision, run.gradient) < 0.1:
+        elif run.decrement < 0.1:
             arrived.append(run)
 
 
@@ -236,6 +244,8 @@ def _from_counts(points, expected, valid, simulator) -> tuple[np.ndarray, np.nda
 
 def _slopes_agree(points, objective, gradient, precision) -> bool:
     """Whether the statistic falls as the counts say, to the accuracy of one-sided differences."""
+    if np.diag(precision).max() < 1 + 1e-6:
+        return False  # counts that do not change with the parameters tell nothing
     step = np.diag(points[1:]) - points[0]
     valid = np.isfinite(objective[1:])
     slope = (objective[1:] - objective[0])[valid] / step[valid]
