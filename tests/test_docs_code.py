@@ -255,6 +255,7 @@ def built(tmp_path_factory):
 
 
 def test_site_is_built_without_warnings_and_needs_nothing_from_outside(built):
+    assert not [path for path in built.rglob("*") if path.suffix in (".py", ".pyc") or path.name == "__pycache__"]
     pages = list(built.glob("*.html"))
     assert {"index.html", "reference.html", "benchmarks.html", "results.html"} <= {page.name for page in pages}
     for page in pages:
