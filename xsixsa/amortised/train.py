@@ -34,6 +34,8 @@ _COARSE = FlowOptions(transforms=3, hidden=64, batch=256, epochs=40, patience=8,
 _KEPT = 2_000
 # Spectra that no training sees, against which others are compared.
 _HELD = 2_000
+# How much fainter and brighter than the spectra at hand those of the small network may be.
+_FAINTER, _BRIGHTER = 4.0, 3.0
 # Draws of each coarse posterior that describe the union.
 _UNION_DRAWS = 20_000
 
@@ -180,7 +182,7 @@ class _Training:
     def run(self, simulations: int, counts, spectra, reading, summary) -> Network:
         region = None
         if spectra is not None:
-            region = self._union(self._vectors(spectra, reading))
+            region = self._union(self._vectors(spectra, reading), counts)
         network = self._untrained(self._training_prior(counts, region))
         drawn = self._draw(network.proposal, simulations, self._rng[0])
         self._learn(network, drawn, summary, self.options.flow, self._rng[1])
@@ -257,11 +259,15 @@ class _Training:
         vectors = np.stack([np.concatenate([o.counts, *b]) for o, b in zip(observations, off, strict=True)])
         return vectors, np.array([o.exposure for o in observations])
 
-    def _union(self, at_hand: tuple[np.ndarray, np.ndarray]) -> Region:
+    def _union(self, at_hand: tuple[np.ndarray, np.ndarray], counts) -> Region:
         """Region of the prior where the spectra at hand have their posteriors, by a small network."""
         vectors, exposure = at_hand
         rng = self._rng[2]
-        network = self._untrained(self._training_prior(None, None))
+        if counts is None:
+            # The small network learns where they are from spectra that are about as bright.
+            total = vectors[:, : self.layout.n_bins].sum(axis=1)
+            counts = float(total.min()) / _FAINTER, float(total.max()) * _BRIGHTER + 10.0
+        network = self._untrained(self._training_prior(counts, None))
         drawn = self._draw(network.proposal, self.options.coarse_simulations, rng)
         self._learn(network, drawn, "autoencoder", self.options.coarse, rng)
         with self.stage("restrict"):
