@@ -56,7 +56,8 @@ class Problem:
         max_seconds: float | None = None,
     ):
         self.prior, self._evaluate, self.max_evaluations = prior, evaluate, max_evaluations
-        self.max_seconds, self._start, self._overtime = max_seconds, time.perf_counter(), False
+        self.max_seconds, self._start = max_seconds, time.perf_counter()
+        self._begun = self._overtime = False
         self._progress = progress or (lambda stage, n_evaluations, ess: None)
         self.n_evaluations, self.seconds = 0, {}
         self.failures: dict[int, int] = {}
@@ -86,8 +87,10 @@ class Problem:
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the seconds allowed are over."""
-        return self.max_seconds is not None and not self._overtime and self.elapsed >= self.max_seconds
+        """Whether the seconds allowed are over; one block is always evaluated, for without draws there is no result."""
+        if self.max_seconds is None or self._overtime or not self._begun:
+            return False
+        return self.elapsed >= self.max_seconds
 
     def charge(self, stage: str, evaluations: int, seconds: float) -> None:
         """Count what was spent on this run before the problem was made."""
@@ -165,6 +168,7 @@ class Problem:
             done = min(done + part, n)
 
     def _evaluate_part(self, z: np.ndarray, keep_expected: bool) -> Draws:
+        self._begun = True
         theta = self.prior.from_normal(z)
         result = self._evaluate(theta, lambda done: self.report(done=done))
         self.n_evaluations += len(z)
