@@ -33,9 +33,13 @@ def middle(runs: list[dict], *keys: str):
     return np.median(values, axis=0)
 
 
+def _short(value: float) -> str:
+    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
+
+
 def _cell(values: list[float]) -> str:
     """Median over seeds, and the range where there are several."""
-    text = [f"{v:.2g}" if v < 9.95 else f"{v:.0f}" for v in (float(np.median(values)), min(values), max(values))]
+    text = [_short(v) for v in (float(np.median(values)), min(values), max(values))]
     return text[0] if len(values) == 1 else f"{text[0]} ({text[1]}-{text[2]})"
 
 
@@ -65,7 +69,7 @@ def parameter_table(content: dict) -> str:
     for label in labels(content):
         runs = of(content, label)
         before, after = middle(runs, "neural", "divergence"), middle(runs, "weighted", "divergence")
-        rows.append([label, *(f"{1e3 * b:.2g} → {1e3 * a:.2g}" for b, a in zip(before, after, strict=True))])
+        rows.append([label, *(f"{_short(1e3 * b)} → {_short(1e3 * a)}" for b, a in zip(before, after, strict=True))])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -122,6 +126,8 @@ def write_report(contents: list[dict]) -> None:
     if BEGIN not in text or END not in text:
         raise SystemExit(f"{PAGE} has no lines {BEGIN} and {END}")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{chr(10).join(section(c) for c in contents)}\n{END}{after}")
     figure(contents).savefig(FIGURE, dpi=110)
+    picture = f"![Largest divergence of each sample]({FIGURE.relative_to(DOCS)})\n"
+    held = "\n".join([picture, *(section(content) for content in contents)])
+    PAGE.write_text(f"{before}{BEGIN}\n\n{held}\n{END}{after}")
     print(f"wrote the tables of {PAGE} and {FIGURE}")
