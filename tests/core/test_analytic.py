@@ -43,6 +43,7 @@ def test_poisson_gamma(seed):
             assert abs(exact.cdf(value) - q) < 5 * np.sqrt(q * (1 - q) / result.ess)
 
 
+@pytest.mark.slow
 def test_log_evidence_errors_are_true():
     counts = np.array([20.0, 100.0, 5.0])
     truth, z = poisson_gamma_log_evidence(counts), []
