@@ -15,6 +15,7 @@ from report.results import full_result
 from xsixsa.cli import main
 from xsixsa.cli.parser import build_parser
 from xsixsa.cli.values import parse_priors
+from xsixsa.correction.emulator import EmulatorOptions
 from xsixsa.options import preset
 from xsixsa.plot import history_figure
 from xsixsa.report import report_html, write_report
@@ -231,6 +232,7 @@ def test_what_the_shell_cannot_say_is_left_to_python():
             "refit": replace(preset("standard").refit, epochs=3),
             "posterior": replace(preset("standard").posterior, batch=64),
         },
+        {"emulator": EmulatorOptions(gate=0.2), "correction": "sir"},
         {"max_seconds": 12.5, "ess": 300},
     ],
 )

@@ -39,17 +39,26 @@ def _differences(options: dict) -> tuple[str, dict]:
     return name, found[name]
 
 
+def _literal(value) -> str:
+    """A setting as Python: files have lists where there were tuples."""
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
 def _options_code(name: str, changed: dict) -> list[str] | None:
     """Lines that make the options, or None where they held an object that its name does not give back."""
     if changed.get("summary", "none") not in _SUMMARIES:
         return None
     lines, words = [f"base = preset({name!r})"], []
     for key, value in changed.items():
-        if isinstance(value, dict):
-            inside = ", ".join(f"{k}={v!r}" for k, v in value.items())
+        if key == "emulator" and isinstance(value, dict):
+            # None in every preset
+            lines.insert(0, "from xsixsa.correction.emulator import EmulatorOptions")
+            words.append(f"emulator=EmulatorOptions({', '.join(f'{k}={_literal(v)}' for k, v in value.items())})")
+        elif isinstance(value, dict):
+            inside = ", ".join(f"{k}={_literal(v)}" for k, v in value.items())
             words.append(f"{key}=replace(base.{key}, {inside})")
         else:
-            words.append(f"{key}={tuple(value) if isinstance(value, list) else value!r}")
+            words.append(f"{key}={_literal(value)}")
     return [*lines, f"options = base.changed({', '.join(words)})"]
 
 
