@@ -16,11 +16,11 @@ import numpy as np
 from xsixsa.amortised.ledger import Ledger, kish
 from xsixsa.amortised.likelihood import CountStatistic
 from xsixsa.amortised.student import StudentT
-from xsixsa.correction.evidence import pareto_k
+from xsixsa.correction.evidence import estimate_evidence, mass_not_covered, pareto_k
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
-from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal
+from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, log_standard_normal
 from xsixsa.session.records import Observation
 
 __all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
@@ -31,6 +31,9 @@ _SHAPE_DRAWS = 256
 _PILOT, _LEAST_PILOT = 70, 200
 # From this efficiency on, another fit costs more than it brings.
 _GOOD, _POOR = 0.55, 0.25
+# Below this efficiency of the draws themselves, and above this share of the posterior where they hardly fall, the
+# proposal has a thin tail that its trial did not show.
+_SAGGING, _MISSED = 0.4, 0.01
 _GAIN = 1.15
 # Pooled effective size, for each parameter, below which another fit is always worth its draws.
 _FEW = 40.0
@@ -206,6 +209,16 @@ class Correction:
         log_l = np.where(valid, -0.5 * self._statistic.rows(self.vector, own), -np.inf)
         return own, np.where(np.isfinite(log_l), log_l, -np.inf)
 
+    def missed_mass(self) -> float:
+        """Share of the posterior, by all draws ever made, where the last proposal hardly draws."""
+        evidence = estimate_evidence(self.final_log_weights).value
+        if not np.isfinite(evidence):
+            return 1.0
+        pool = self.pool
+        everything = pool.honest_log_weights() if self.refined else pool.honest_log_weights(everything=True)
+        ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.final.log_prob(pool.z)
+        return mass_not_covered(everything, ratio, evidence)
+
     def take(self, refinement) -> None:
         """Go on from where a :class:`~xsixsa.correction.refine.Refinement` of these draws has ended."""
         self.pool = refinement.pool
@@ -228,8 +241,11 @@ class Correction:
     def _after_draws(self) -> None:
         if self._wanted() > 0:
             # A pilot may miss what more draws show.
-            if self._efficiency < _POOR and self._fits < _MOST_FITS:
+            if self._efficiency < _SAGGING and self._fits < _MOST_FITS:
                 self._fit()
+            return
+        if self._fits < _MOST_FITS and self.missed_mass() > _MISSED:
+            self._fit()
             return
         # The verdict asks for 0.7; asking for less here leaves room for the scatter of the estimate.
         final_is_good = bool(pareto_k(self.final_log_weights) <= _TAIL)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from xsixsa.amortised.correct import Correction
-from xsixsa.correction.evidence import Evidence, estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
+from xsixsa.correction.evidence import Evidence, estimate_evidence, half_sample_shift, pareto_k
 from xsixsa.correction.pool import effective_size
 from xsixsa.diagnostics.edges import edge_warnings
 from xsixsa.diagnostics.goodness import goodness
@@ -46,11 +46,6 @@ def _evidence(correction: Correction) -> Evidence:
 def _numbers(correction: Correction) -> dict:
     pool, final = correction.pool, correction.final_log_weights
     log_w, evidence = pool.honest_log_weights(), _evidence(correction)
-    missed = 1.0
-    if np.isfinite(evidence.value):
-        ratio = log_standard_normal(pool.z) + pool.log_likelihood - correction.final.log_prob(pool.z)
-        everything = pool.honest_log_weights() if correction.refined else pool.honest_log_weights(everything=True)
-        missed = mass_not_covered(everything, ratio, evidence.value)
     ess = effective_size(log_w)
     finite = np.isfinite(log_w).any()
     return {
@@ -62,7 +57,7 @@ def _numbers(correction: Correction) -> dict:
         "log_evidence_pooled": pool.log_evidence,
         "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / _used(correction), 0.0))),
         "half_sample_shift": half_sample_shift(final),
-        "missed_mass": missed,
+        "missed_mass": correction.missed_mass(),
         "largest_weight": float(np.exp(log_w.max() - pool.log_evidence)) if finite else 1.0,
         "budget_spent": correction.budget_spent,
         "max_evaluations": correction.options.max_evaluations,
