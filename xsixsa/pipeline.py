@@ -26,6 +26,7 @@ from xsixsa.options import Options, preset
 from xsixsa.prior import Prior
 from xsixsa.progress import Reporter
 from xsixsa.result import Result
+from xsixsa.run import prepare_run_folder, write_run
 from xsixsa.session import Session
 from xsixsa.simulate import Simulator
 from xsixsa.verdict import judge
@@ -127,8 +128,6 @@ def fit(
     )
     folder = None
     if out is not None:
-        from xsixsa.run import prepare_run_folder
-
         folder = prepare_run_folder(out)
     session = xspec if isinstance(xspec, Session) else Session(xspec)
     seed = int(np.random.SeedSequence().entropy % 2**53) if seed is None else _whole(seed, "seed", 0)
@@ -203,19 +202,13 @@ def run(
         except KeyboardInterrupt:
             result = job.partial()
             if folder and result:
-                _write(result, folder, session)
+                write_run(result, folder)
             raise Interrupted(result, folder) from None
         finally:
             reporter.done()
     if folder:
-        _write(result, folder, session)
+        write_run(result, folder)
     return result
-
-
-def _write(result: Result, folder: Path, session: Session) -> None:
-    from xsixsa.run import write_run
-
-    write_run(result, folder)
 
 
 def _plan(options: Options) -> int:
