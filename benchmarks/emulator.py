@@ -97,7 +97,8 @@ def main() -> int:
     print("divergence of each marginal from UltraNest (1e-3 nat)")
     for name, row in divergence.items():
         print(f"{name:22s}" + "".join(f"  {p} {1e3 * v:.2f}" for p, v in row.items()))
-    passed = record["used"] and all(v <= AGREEMENT for row in divergence.values() for v in row.values())
+    passed = record["used"] and plain.verdict.converged and chosen.verdict.converged
+    passed &= all(v <= AGREEMENT for row in divergence.values() for v in row.values())
     write_json(
         RESULTS / f"emulator_{args.case}.json",
         {
