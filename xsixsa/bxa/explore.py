@@ -30,7 +30,10 @@ _DRAWS = 120  # of a mixture, for each dimension
 _WARM = 25.0  # tempered effective size, for each dimension
 _MOST_STEPS = 25
 _OUTLINE = 150  # draws, for each dimension, that look for the border
-_WIDE = (2.5, 1.8)  # their covariance, in that of the posterior: first far, then with what that has found
+_WIDE = (9.0, 4.0, 2.5, 1.8)  # their covariance, in that of the posterior: first far, then with what that has found
+# The approximation at a mode says nothing of the tail towards an edge of the prior, where the posterior is cut and z
+# runs far: draws start from this many times its covariance.
+_LAPLACE = 9.0
 
 
 @dataclass
@@ -96,7 +99,7 @@ def _descend(problem: Problem, simulator: Simulator, pool: Pool, rng):
 
 def _refine(problem: Problem, pool: Pool, modes, ess: float, rng) -> bool:
     prior = PriorProposal(problem.dim)
-    mixture = None if modes is None else modes.mixture()
+    mixture = None if modes is None else modes.mixture().widened(_LAPLACE)
     for _ in range(_MOST_STEPS):
         if mixture is None:
             weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
