@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 50_000
 _FEWEST = 500
-# A draw is kept with at least this fraction of the mean probability: where the emulator is wrong the engine still looks,
-# and no weight grows by more than its inverse. With 0.05 a handful of draws in tails it had not learnt carried weights
-# twenty times too large beside a bulk of equal ones (efficiency 0.99, Pareto k 0.88 on a real spectrum).
+# A draw is kept with at least this fraction of the mean probability: where the emulator is wrong the engine still
+# looks, and no weight grows by more than its inverse. With 0.05 a handful of draws in tails it had not learnt carried
+# weights twenty times too large beside a bulk of equal ones (efficiency 0.99, Pareto k 0.88 on a real spectrum).
 _FLOOR = 0.3
 _LEAST_ACCEPTANCE = 0.02
 # Share of the emulated posterior below the weight that is always kept.
