@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -107,7 +108,13 @@ def test_bayes_and_renorm_do_not_reach_the_likelihood(loaded):
         np.testing.assert_array_equal(pool.evaluate(theta).expected, plain.expected)
 
 
-def test_ctrl_c_is_held_back_until_the_session_is_restored():
+@pytest.mark.parametrize("threads", [0, 1])
+def test_ctrl_c_is_held_back_until_the_session_is_restored(threads):
+    """Also where another thread, as Jupyter and torch have them, takes the signal."""
+    stop = threading.Event()
+    others = [threading.Thread(target=stop.wait, daemon=True) for _ in range(threads)]
+    for other in others:
+        other.start()
     fake = FakeXspec()
     session = Session(fake)
     received = []
@@ -123,6 +130,7 @@ def test_ctrl_c_is_held_back_until_the_session_is_restored():
     fake.Fit.__class__ = Impatient
     with pytest.raises(KeyboardInterrupt), session.guard():
         pass
+    stop.set()
     assert received == ["auto"] and fake.renorm == "auto" and fake.Xset.chatter == 10
 
 

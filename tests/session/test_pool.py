@@ -289,7 +289,7 @@ def test_nothing_is_left_behind():
     session = Session(FakeXspec())
     descriptors = set(os.listdir("/proc/self/fd"))
     with session.pool(3) as pool:
-        pool.evaluate(draw(1000))
+        until_all_work(pool, 3)
         pids = pool.pids
         assert len(pids) == 4 and all(alive(pid) for pid in pids)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids), "neither processes nor zombies"

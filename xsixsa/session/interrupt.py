@@ -21,29 +21,44 @@ _SIGACTION_SIZE = 512
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt (or does what the caller's Python handler does) inside."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _handled_by(handler) -> Iterator[None]:
+    """A Python handler of Ctrl-C inside, and afterwards whatever was there, another language's included."""
     libc = optional(lambda: ctypes.CDLL(None))
     before = ctypes.create_string_buffer(_SIGACTION_SIZE)
     known = libc is not None and optional(lambda: libc.sigaction(signal.SIGINT, None, before), -1) == 0
-    handler = signal.getsignal(signal.SIGINT)
+    python = signal.getsignal(signal.SIGINT)
     # setting the same handler again puts Python's own function back underneath
-    signal.signal(signal.SIGINT, signal.default_int_handler if handler is None else handler)
+    signal.signal(signal.SIGINT, handler or (signal.default_int_handler if python is None else python))
     try:
         yield
     finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, signal.default_int_handler if python is None else python)
         if known:
             libc.sigaction(signal.SIGINT, before, None)
 
 
 @contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt (or does what the caller's Python handler does) inside."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handled_by(None):
+        yield
+
+
+@contextlib.contextmanager
 def interrupt_later() -> Iterator[None]:
     """Hold Ctrl-C back, so that an impatient second one does not leave the session half restored."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    # Blocking the signal would not do: where there are other threads (Jupyter, torch) one of them takes it.
+    held: list[int] = []
+    try:
+        with _handled_by(lambda number, frame: held.append(number)):
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        if held:
+            signal.raise_signal(signal.SIGINT)
