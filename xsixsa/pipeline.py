@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xsixsa.centring import CentredPrior, centre_session
-from xsixsa.correction.evidence import estimate_evidence, half_sample_shift, mass_not_covered, pareto_k
+from xsixsa.correction.evidence import estimate_evidence, mass_not_covered, weight_numbers
 from xsixsa.correction.pool import Pool, effective_size
 from xsixsa.correction.refine import Refinement
 from xsixsa.correction.sir import SIR
@@ -283,7 +283,7 @@ class _Job:
         z, log_l = pool.z, pool.log_likelihood
         final = self.refinement.final_log_weights
         evidence = estimate_evidence(final, getattr(self.refinement.final, "log_volume_err", 0.0))
-        numbers = self._numbers(weights, evidence, interrupted)
+        numbers = self._numbers(evidence, interrupted)
         fit_quality = {}
         if self.session.statistic == "cstat" and np.isfinite(predictive_best).all():
             fit_quality = dict(goodness(-2 * log_l.max(), predictive_best, self.prior.dim))
@@ -324,33 +324,22 @@ class _Job:
             fingerprint=self.session.fingerprint,
         )
 
-    def _numbers(self, weights, evidence, interrupted: bool) -> dict:
+    def _numbers(self, evidence, interrupted: bool) -> dict:
         pool, final = self.pool, self.refinement.final_log_weights
         log_w, missed = pool.honest_log_weights(), 1.0
         if self.refinement.final is not None and np.isfinite(evidence.value):
             ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.refinement.final.log_prob(pool.z)
             # Deterministic-mixture weights: a mode that only a poor proposal met has its full mass in them.
             missed = mass_not_covered(pool.log_weights(), ratio, evidence.value, self.refinement.thin)
-        ess = effective_size(log_w)
-        return {
-            "ess": ess,
+        return weight_numbers(log_w, final, evidence, pool.log_evidence, len(pool)) | {
             "ess_wanted": self.options.ess,
-            # np.max, unlike max, lets a NaN through, and a NaN is never below the limit.
-            "pareto_k": float(np.max([pareto_k(log_w), pareto_k(final)])),
-            "log_evidence": evidence.value,
-            "log_evidence_err": evidence.error,
-            "log_evidence_pooled": pool.log_evidence,
-            "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / len(pool), 0.0))),
-            "half_sample_shift": half_sample_shift(final),
             "missed_mass": missed,
-            "largest_weight": float(weights.max()),
             "budget_spent": self._budget_spent,
             "max_evaluations": self.options.max_evaluations,
             "max_seconds": self.options.max_seconds if self._clock_ran_out else None,
             "trained_on": max((row["simulations"] for row in self.rounds.history), default=0) or None,
             "uncovered": self.rounds.uncovered,
             "interrupted": interrupted,
-            "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
         }
 
     def _warnings(self, weights: np.ndarray, z: np.ndarray) -> list[str]:

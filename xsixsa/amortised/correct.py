@@ -215,7 +215,8 @@ class Correction:
         if not np.isfinite(evidence):
             return 1.0
         pool = self.pool
-        everything = pool.honest_log_weights() if self.refined else pool.honest_log_weights(everything=True)
+        # A pool knows every density everywhere: what only a poor proposal met has its full mass in its mixture weights.
+        everything = pool.log_weights() if self.refined else pool.honest_log_weights(everything=True)
         ratio = log_standard_normal(pool.z) + pool.log_likelihood - self.final.log_prob(pool.z)
         return mass_not_covered(everything, ratio, evidence)
 

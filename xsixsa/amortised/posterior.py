@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from xsixsa.amortised.correct import Correction
-from xsixsa.correction.evidence import Evidence, estimate_evidence, half_sample_shift, pareto_k
+from xsixsa.correction.evidence import Evidence, estimate_evidence, weight_numbers
 from xsixsa.correction.pool import effective_size
 from xsixsa.diagnostics.edges import edge_warnings
 from xsixsa.diagnostics.goodness import goodness
@@ -45,24 +45,13 @@ def _evidence(correction: Correction) -> Evidence:
 
 def _numbers(correction: Correction) -> dict:
     pool, final = correction.pool, correction.final_log_weights
-    log_w, evidence = pool.honest_log_weights(), _evidence(correction)
-    ess = effective_size(log_w)
-    finite = np.isfinite(log_w).any()
-    return {
-        "ess": ess,
+    evidence = _evidence(correction)
+    return weight_numbers(pool.honest_log_weights(), final, evidence, pool.log_evidence, _used(correction)) | {
         "ess_wanted": correction.options.ess,
-        "pareto_k": float(np.max([pareto_k(log_w), pareto_k(final)])),
-        "log_evidence": evidence.value,
-        "log_evidence_err": evidence.error,
-        "log_evidence_pooled": pool.log_evidence,
-        "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / _used(correction), 0.0))),
-        "half_sample_shift": half_sample_shift(final),
         "missed_mass": correction.missed_mass(),
-        "largest_weight": float(np.exp(log_w.max() - pool.log_evidence)) if finite else 1.0,
         "budget_spent": correction.budget_spent,
         "max_evaluations": correction.options.max_evaluations,
         "interrupted": False,
-        "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
     }
 
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-__all__ = ["THIN", "Evidence", "estimate_evidence", "half_sample_shift", "mass_not_covered", "pareto_k"]
+from xsixsa.correction.pool import effective_size
+
+__all__ = [
+    "THIN",
+    "Evidence",
+    "estimate_evidence",
+    "half_sample_shift",
+    "mass_not_covered",
+    "pareto_k",
+    "weight_numbers",
+]
 
 THIN = 30.0
 """A draw with more than so many times the mean weight lies where the proposal is too thin to represent it."""
@@ -94,3 +104,34 @@ def mass_not_covered(
         return 1.0
     missed = log_ratio > log_evidence + np.log(factor)
     return float(np.exp(log_weights[missed] - total).sum())
+
+
+def weight_numbers(log_weights: np.ndarray, final: np.ndarray, evidence: Evidence, pooled: float, draws: int) -> dict:
+    """What weights say of themselves, for :func:`xsixsa.verdict.judge`.
+
+    Parameters
+    ----------
+    log_weights
+        Log weights of the posterior, shape (n,).
+    final
+        Log weights of the draws that no fit has seen, on which the evidence rests.
+    evidence
+        From those.
+    pooled
+        Log-evidence from the weights of the posterior.
+    draws
+        Draws that the posterior rests on.
+    """
+    ess, finite = effective_size(log_weights), np.isfinite(log_weights).any()
+    return {
+        "ess": ess,
+        # np.max, unlike max, lets a NaN through, and a NaN is never below the limit.
+        "pareto_k": float(np.max([pareto_k(log_weights), pareto_k(final)])),
+        "log_evidence": evidence.value,
+        "log_evidence_err": evidence.error,
+        "log_evidence_pooled": pooled,
+        "log_evidence_pooled_err": float(np.sqrt(max(1 / max(ess, 1.0) - 1 / draws, 0.0))),
+        "half_sample_shift": half_sample_shift(final),
+        "largest_weight": float(np.exp(log_weights.max() - logsumexp(log_weights))) if finite else 1.0,
+        "failed_share": float(np.mean(~np.isfinite(final))) if len(final) else 0.0,
+    }
