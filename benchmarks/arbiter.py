@@ -4,8 +4,9 @@
 
 draws from a mixture of Student t densities and the prior, fitted to the draws of the UltraNest reference, all in the
 space where the prior is a standard normal (scipy does both). Its log-evidence is an order of magnitude sharper than
-nested sampling's, and its moments are independent of how ours adapts. Leaves ``results/arbiter_CASE.json``, which
-`agreement.py` compares with.
+nested sampling's, and its moments are independent of how ours adapts. ``--straightened`` fits them in the coordinates
+of :class:`xsixsa.correction.unfold.Unfolding`, where the posterior curves too much for them: the map is ours, but
+decides only where draws are made. Leaves ``results/arbiter_CASE.json``, which `agreement.py` compares with.
 """
 
 from __future__ import annotations
@@ -20,20 +21,40 @@ from scipy import special, stats
 from scipy.cluster.vq import kmeans2
 from ultranest_reference import load_reference
 
+from xsixsa.correction.unfold import Unfolding
 from xsixsa.diagnostics.compare import DRAWS, divergences, equal_weight
 
 LEAST_ESS = 30_000
 _NARROW, _WIDE, _PRIOR = 0.60, 0.35, 0.05
 
 
-def proposal(z: np.ndarray, components: int, rng: np.random.Generator) -> tuple[list, np.ndarray]:
+class Straightened:
+    """A density of scipy in the coordinates of a map, as one in z."""
+
+    def __init__(self, inner, unfolding: Unfolding):
+        self._inner, self._unfolding = inner, unfolding
+
+    def rvs(self, n: int) -> np.ndarray:
+        """Draws in z."""
+        return self._unfolding.inverse(np.atleast_2d(self._inner.rvs(n)))
+
+    def logpdf(self, z: np.ndarray) -> np.ndarray:
+        """Log density in z."""
+        return self._inner.logpdf(self._unfolding.forward(z)) + self._unfolding.log_det
+
+
+def proposal(z: np.ndarray, components: int, straightened: bool, rng: np.random.Generator) -> tuple[list, np.ndarray]:
     """Student t densities on clusters of z, one over all of it, and the prior; with their fractions."""
-    white = np.linalg.solve(np.linalg.cholesky(np.cov(z.T)), z.T).T
+    unfolding = Unfolding.best(z, np.full(len(z), 1 / len(z))) if straightened else None
+    x = z if unfolding is None else unfolding.forward(z)
+    white = np.linalg.solve(np.linalg.cholesky(np.cov(x.T)), x.T).T
     _, label = kmeans2(white, components, seed=rng, minit="++")
-    members = [z[label == k] for k in range(components) if (label == k).sum() > 10 * z.shape[1]]
+    members = [x[label == k] for k in range(components) if (label == k).sum() > 10 * z.shape[1]]
     parts = [stats.multivariate_t(m.mean(0), 1.6 * np.cov(m.T), df=6, seed=rng) for m in members]
     sizes = np.array([len(m) for m in members], float)
-    parts.append(stats.multivariate_t(z.mean(0), 1.7 * np.cov(z.T), df=4, seed=rng))
+    parts.append(stats.multivariate_t(x.mean(0), 1.7 * np.cov(x.T), df=4, seed=rng))
+    if unfolding is not None:
+        parts = [Straightened(p, unfolding) for p in parts]
     parts.append(stats.multivariate_normal(np.zeros(z.shape[1]), np.eye(z.shape[1]), seed=rng))
     return parts, np.append(_NARROW * sizes / sizes.sum(), [_WIDE, _PRIOR])
 
@@ -44,6 +65,7 @@ def main() -> None:
     parser.add_argument("case", choices=CASES)
     parser.add_argument("-n", type=int, default=120_000, help="draws (120000)")
     parser.add_argument("--components", type=int, default=10)
+    parser.add_argument("--straightened", action="store_true", help="where the posterior is strongly curved")
     parser.add_argument("--seed", type=int, default=99)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
@@ -51,7 +73,9 @@ def main() -> None:
     _, session, prior = load(args.case)
     reference, rng = load_reference(args.case), np.random.default_rng(args.seed)
     # At 0 and 1 themselves the normal is infinite.
-    parts, fractions = proposal(special.ndtri(np.clip(reference.u, 1e-9, 1 - 1e-9)), args.components, rng)
+    parts, fractions = proposal(
+        special.ndtri(np.clip(reference.u, 1e-9, 1 - 1e-9)), args.components, args.straightened, rng
+    )
     drawn = [np.atleast_2d(p.rvs(int(k))) for p, k in zip(parts, rng.multinomial(args.n, fractions), strict=True) if k]
     z = rng.permutation(np.concatenate(drawn))
     log_q = special.logsumexp([p.logpdf(z) + np.log(f) for p, f in zip(parts, fractions, strict=True)], axis=0)
@@ -74,7 +98,7 @@ def main() -> None:
     found = {
         "case": args.case,
         "command": f"python benchmarks/arbiter.py {args.case} -n {args.n} --components {args.components} "
-        f"--seed {args.seed}",
+        f"--seed {args.seed}" + (" --straightened" if args.straightened else ""),
         "engine": session.engine,
         "versions": versions("numpy", "scipy"),
         "prior": [[p["name"], p["prior"]] for p in prior.describe()],

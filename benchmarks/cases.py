@@ -58,6 +58,8 @@ class Case:
         Noticed bins that must result: a wrong selection is a wrong problem.
     max_evaluations : int or None
         Bound on the evaluations of a run, where there is one.
+    fewer, faster : float
+        How many times fewer evaluations and seconds than the reference a run must take; 0 for no bound.
     """
 
     title: str
@@ -66,6 +68,8 @@ class Case:
     prior: dict = field(hash=False)
     bins: int
     max_evaluations: int | None = None
+    fewer: float = 0.0
+    faster: float = 0.0
 
 
 def _pn(xspec) -> None:
@@ -137,7 +141,7 @@ CASES: dict[str, Case] = {
             "powerlaw.norm": LogUniform(1e-5, 1e-2),
         },
         104,
-        60_000,
+        40_000,
     ),
     "nicer_burst": Case(
         "NICER, 4U 1820-303, 0.25 s of a type-I burst, 0.3-10 keV, C-stat, TBabs*(powerlaw+bbodyrad), wilm",
@@ -145,7 +149,7 @@ CASES: dict[str, Case] = {
         _nicer("b_008_0.25s_raw_opt.pha", "b_008_0.25s.arf"),
         {**TBABS_POWERLAW_BBODYRAD, "bbodyrad.norm": LogUniform(100, 1e5)},
         95,
-        60_000,
+        40_000,
     ),
     "nicer_preburst": Case(
         "NICER, 4U 1820-303, persistent emission, 0.3-10 keV, C-stat, TBabs*(powerlaw+bbodyrad), wilm",
@@ -168,6 +172,9 @@ CASES: dict[str, Case] = {
             "powerlaw.norm": LogUniform(0.01, 10),
         },
         2961,
+        150_000,
+        fewer=10.0,
+        faster=5.0,
     ),
     "xifu_line": Case(
         "NewAthena X-IFU, simulated line of 100 000 counts, 0.3-12 keV, C-stat, tbabs*(powerlaw+zgauss), wilm",

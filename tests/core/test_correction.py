@@ -5,7 +5,7 @@ import pytest
 
 from tests.core.analytic import cash, observation
 from xsixsa.correction.evidence import estimate_evidence, pareto_k
-from xsixsa.correction.explore import find_modes, starting_points
+from xsixsa.correction.explore import find_modes, follow, starting_points
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Draws, Pool, effective_size
 from xsixsa.correction.unfold import Unfolded, Unfolding
@@ -70,6 +70,19 @@ def test_unfolding_is_inverted_and_straightens_a_banana():
         np.stack([(unfolding.forward(z[:1] + h) - unfolding.forward(z[:1] - h))[0] / 2e-6 for h in 1e-6 * np.eye(3)])
     )[1]
     assert unfolding.log_det == pytest.approx(jacobian, abs=1e-4)
+
+
+def test_a_degeneracy_that_bends_sharply_gets_more_powers():
+    t = np.random.default_rng(11).standard_normal((20_000, 3))
+    bent = 0.01 * t[:, 0] ** 5 - 0.1 * t[:, 0] ** 3
+    z = np.stack([t[:, 0], 0.03 * t[:, 1] + bent, 0.02 * t[:, 2]], axis=1)
+    weights = np.full(len(z), 1 / len(z))
+    unfolding = Unfolding.best(z, weights)
+    assert unfolding.degree == 5 and unfolding.log_det > Unfolding(z, weights).log_det + 0.1
+    np.testing.assert_allclose(unfolding.inverse(unfolding.forward(z)), z, atol=1e-9)
+    points, direction = unfolding.along(0, np.array([-1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(unfolding.forward(points)[:, 1:], 0.0, atol=0.5)
+    assert direction @ direction == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("which", range(7))
@@ -222,6 +235,59 @@ def test_descents_on_the_statistic_alone_where_counts_do_not_tell(d):
         exact = np.linalg.inv(precision + np.eye(d))
         np.testing.assert_allclose(modes.z[0], exact @ precision @ mean, atol=2e-3)
         np.testing.assert_allclose(modes.covariance[0], exact, rtol=0.05, atol=0.05 * exact[0, 0])
+
+
+@pytest.mark.parametrize("counts_tell", [True, False])
+def test_a_curved_degeneracy_is_followed_to_its_ends(counts_tell):
+    """Starts near the middle only, and off the ridge: the ends are far beyond them, and bent."""
+    from types import SimpleNamespace
+
+    prior = Prior([SimpleNamespace(name=n) for n in "ab"], [Gaussian(0, 1)] * 2)
+    width = 0.01
+
+    class Toy:
+        counts = np.full(2, 1e4)
+
+        def evaluate(self, theta, progress=None):
+            off = (theta[:, 1] - 0.2 * theta[:, 0] ** 2) / width
+            model = (
+                1e4 * np.exp(np.stack([off, -off], axis=1) / np.sqrt(2e4))
+                if counts_tell
+                else np.full((len(off), 2), 5.0)
+            )
+            statistic = cash(model, self.counts) if counts_tell else off**2
+            return Evaluation(model, statistic, np.zeros(len(theta), np.uint8))
+
+    toy = Toy()
+    problem = Problem(prior, toy.evaluate, 5000)
+    starts = np.column_stack([np.linspace(-0.5, 0.5, 5), np.full(5, 0.1)])
+    ridge = follow(problem, Simulator([observation(toy.counts)]), starts, np.array([1.0, 0.0]))
+    x, y = ridge.z.T
+    assert (np.diff(x) > 0).all() and x[0] < -3.5 and x[-1] > 3.5
+    # The prior of y pulls the ridge inwards by a share width^2 only.
+    np.testing.assert_allclose(y, 0.2 * x**2, atol=0.3 * width)
+    slope = ridge.covariance[:, 0, 1] / ridge.covariance[:, 0, 0]
+    np.testing.assert_allclose(slope, 0.4 * x, atol=0.02)
+    assert problem.n_evaluations < 1_000
+
+
+def test_a_lone_heavy_point_becomes_a_component_as_wide_as_it_is_told():
+    rng = np.random.default_rng(13)
+    z = np.vstack([rng.standard_normal((500, 3)) * 0.3, [[4.0, 4.0, 4.0]]])
+    weights = np.append(np.full(500, 0.5 / 500), 0.5)
+    found = fit_student_mixture(z, weights, rng, components=4, lean=0.25 * np.eye(3))
+    alone = np.argmin(((found.means - 4.0) ** 2).sum(axis=1))
+    np.testing.assert_allclose(found.means[alone], 4.0, atol=0.1)
+    width = np.sqrt(np.diag(found.scales[alone]))
+    assert width.min() > 0.3 and width.max() < 0.6
+
+
+def test_a_narrow_component_of_many_points_stays_narrow_beside_a_broad_one():
+    rng = np.random.default_rng(14)
+    z = np.vstack([rng.standard_normal((700, 2)), 5.0 + 0.02 * rng.standard_normal((300, 2))])
+    found = fit_student_mixture(z, np.full(1000, 1e-3), rng, components=2)
+    narrow = np.argmin([np.linalg.det(s) for s in found.scales])
+    assert np.sqrt(np.diag(found.scales[narrow])).max() < 0.03
 
 
 def test_starting_points_hold_the_summit_of_a_narrow_mode():

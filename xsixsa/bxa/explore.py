@@ -14,6 +14,7 @@ import numpy as np
 from xsixsa.correction.explore import find_modes
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.pool import Pool
+from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import SessionError
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal
@@ -102,8 +103,7 @@ def _refine(problem: Problem, pool: Pool, modes, ess: float, rng) -> bool:
     mixture = None if modes is None else modes.mixture().widened(_LAPLACE)
     for _ in range(_MOST_STEPS):
         if mixture is None:
-            weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
-            mixture = fit_student_mixture(pool.z, weights, rng).widened(1.3, df=5.0)
+            mixture = _straightened_mixture(pool, 1.3, 5.0, rng)
         proposal = MixtureProposal([mixture, prior], [0.97, 0.03], name="t-mixture")
         pool.add(proposal, problem.evaluate(proposal.sample(_DRAWS * problem.dim, rng)))
         problem.report(ess=pool.ess)
@@ -114,12 +114,20 @@ def _refine(problem: Problem, pool: Pool, modes, ess: float, rng) -> bool:
     return False
 
 
+def _straightened_mixture(pool: Pool, factor: float, df: float, rng) -> Unfolded:
+    """Student t mixture of all draws in coordinates without bends: its tails follow a degeneracy that curves."""
+    weights, _ = temper(pool.log_weights(), _WARM * pool.dim)
+    used = weights > 0
+    unfolding = Unfolding.best(pool.z[used], weights[used])
+    mixture = fit_student_mixture(unfolding.forward(pool.z[used]), weights[used], rng)
+    return Unfolded(unfolding, mixture.widened(factor, df=df))
+
+
 def _outline(problem: Problem, pool: Pool, rng) -> None:
     """Draws from a wide copy of what was found: those that carry weight lie on the outskirts that others miss."""
     prior = PriorProposal(problem.dim)
     for factor in _WIDE:
-        weights, _ = temper(pool.log_weights(), _WARM * problem.dim)
-        mixture = fit_student_mixture(pool.z, weights, rng).widened(factor, df=30.0)
+        mixture = _straightened_mixture(pool, factor, 30.0, rng)
         proposal = MixtureProposal([mixture, prior], [0.97, 0.03], name="wide t-mixture")
         pool.add(proposal, problem.evaluate(proposal.sample(_OUTLINE * problem.dim, rng)))
         problem.report(ess=pool.ess)

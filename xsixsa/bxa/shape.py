@@ -15,6 +15,7 @@ from scipy.stats import chi2
 
 from xsixsa.bxa.region import EDGE, Cell, Region, disjoint
 from xsixsa.correction.mixture import fit_student_mixture
+from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
 
 __all__ = ["box_region", "density_threshold", "free_region", "outlines"]
@@ -79,10 +80,15 @@ def outlines(
         raise UsageError(f"{len(points)} points in the region of highest density: too few to draw its outline")
     found = []
     for rows in _groups(points, np.arange(len(points)), margin, rng):
-        w = weights[rows]
-        mixture = fit_student_mixture(points[rows], w / w.sum(), rng, df=_NEARLY_GAUSSIAN, components=_COMPONENTS)
+        w = weights[rows] / weights[rows].sum()
+        # Straightened first: components that lie across a bend would put the border where nothing is.
+        unfolding = Unfolding.best(points[rows], w)
+        fitted = fit_student_mixture(
+            unfolding.forward(points[rows]), w, rng, df=_NEARLY_GAUSSIAN, components=_COMPONENTS
+        )
+        mixture = Unfolded(unfolding, fitted)
         threshold = np.quantile(mixture.log_prob(mixture.sample(_DRAWS, rng)), quantile)
-        drawn = mixture.widened(_WIDE).sample(_DRAWS, rng)
+        drawn = Unfolded(unfolding, fitted.widened(_WIDE)).sample(_DRAWS, rng)
         found.append(np.concatenate([points[rows], drawn[mixture.log_prob(drawn) >= threshold]]))
     return found
 

@@ -18,10 +18,12 @@ from xsixsa.inference.problem import Problem
 from xsixsa.inference.proposals import StudentMixture
 from xsixsa.simulate import Simulator
 
-__all__ = ["Modes", "find_modes", "starting_points"]
+__all__ = ["Modes", "find_modes", "follow", "starting_points"]
 
 _STEP = 1e-3  # of the finite differences, in units of the prior's width
 _SMALLEST_STEP, _LARGEST_STEP = 1e-4, 0.05
+_FIRMNESS = 10.0  # of a held position, in units of the distance between positions
+_EXTENSIONS, _HELD_STEPS = 5, 12
 _FARTHEST = 5.0  # |z| beyond which the prior holds less than 1e-6
 _LARGEST_MOVE = 1.0
 # Uphill of all its neighbours by chance: one draw in a thousand.
@@ -50,6 +52,21 @@ class Modes:
     covariance: np.ndarray
     log_mass: np.ndarray
     descents: int
+
+    def joined(self, other: Modes) -> Modes:
+        """These and those of another search that are not among them."""
+        z, covariance, log_mass = list(self.z), list(self.covariance), list(self.log_mass)
+        for position, spread, mass in zip(other.z, other.covariance, other.log_mass, strict=True):
+            if _elsewhere(position, spread, z, covariance):
+                z.append(position)
+                covariance.append(spread)
+                log_mass.append(mass)
+        return Modes(np.array(z), np.array(covariance), np.array(log_mass), self.descents + other.descents)
+
+    def beside(self, other: Modes) -> Modes:
+        """All of both."""
+        pairs = ((getattr(self, k), getattr(other, k)) for k in ("z", "covariance", "log_mass"))
+        return Modes(*(np.concatenate(pair) for pair in pairs), self.descents + other.descents)
 
     def mixture(self, df: float = 5.0) -> StudentMixture:
         """Proposal over all modes; the weights are flattened, since a Laplace mass may be wrong by far."""
@@ -137,10 +154,100 @@ def find_modes(
     return _distinct(finished, keep, len(starts))
 
 
+def follow(
+    problem: Problem, simulator: Simulator, starts: np.ndarray, axis: np.ndarray, reach: float = 10.0
+) -> Modes | None:
+    """Where the posterior is highest for given positions along an axis: a degeneracy, followed to its ends.
+
+    Few draws reach the ends of a long and narrow posterior, and what is fitted to the others points past them. Descents
+    that are held at their positions do not; from the last one the next ones are extrapolated.
+
+    Parameters
+    ----------
+    problem, simulator
+        As for :func:`find_modes`.
+    starts
+        Guesses in the order and at equal distances of their positions, which are kept, shape (m, d) with m >= 3.
+    axis
+        Unit vector, shape (d,).
+    reach
+        Log posterior below its highest value down to which an end is followed.
+
+    Returns
+    -------
+    Modes or None
+        One entry for each position at which the likelihood was valid: the local approximation with its width along the
+        axis bounded by the distance of positions.
+    """
+    starts = np.clip(starts, -_FARTHEST, _FARTHEST)
+    spacing = float(np.ptp(starts @ axis) / (len(starts) - 1))
+    runs = _hold(problem, simulator, starts, axis, spacing)
+    for _ in range(_EXTENSIONS):
+        if len(runs) < 3:
+            break
+        least = min(r.height for r in runs)
+        low, high = (
+            [] if end.height > least + reach else _onwards(end, near) for end, near in (runs[:2], runs[:-3:-1])
+        )
+        added = [z for z in (*low[::-1], *high) if np.abs(z).max() < _FARTHEST]
+        if not added:
+            break
+        runs = sorted(
+            [*runs, *_hold(problem, simulator, np.array(added), axis, spacing)], key=lambda r: r.hold.position
+        )
+    if not runs:
+        return None
+    z, covariance, log_mass = [], [], []
+    for run in runs:
+        # Differences of the statistic err by as much as what held the descent; no direction is wider than the prior.
+        values, vectors = np.linalg.eigh(run.precision - run.hold.precision)
+        free = (vectors * np.maximum(values, 1.0)) @ vectors.T + np.outer(axis, axis) / spacing**2
+        z.append(run.z)
+        covariance.append(np.linalg.inv(free))
+        log_mass.append(-run.height - 0.5 * np.linalg.slogdet(free)[1])
+    return Modes(np.array(z), np.array(covariance), np.array(log_mass), len(runs))
+
+
+def _onwards(end: _Descent, near: _Descent) -> list[np.ndarray]:
+    return [end.z + step * (end.z - near.z) for step in (1, 2, 3)]
+
+
+def _hold(problem, simulator, starts, axis, spacing) -> list[_Descent]:
+    """Descents held at the positions of their starts, those that met a valid likelihood, in order."""
+    runs = [_Descent(z, _Hold(axis, float(axis @ z), (_FIRMNESS / spacing) ** 2)) for z in starts]
+    for _ in range(_HELD_STEPS):
+        active = [r for r in runs if not r.done]
+        if not active:
+            break
+        _step_all(active, problem, simulator)
+    found = [r for r in runs if r.precision is not None and np.isfinite(r.objective)]
+    return sorted(found, key=lambda r: r.hold.position)
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """A spring that keeps a descent at a position along an axis."""
+
+    axis: np.ndarray
+    position: float
+    strength: float
+
+    def energy(self, points: np.ndarray) -> np.ndarray:
+        return 0.5 * self.strength * (points @ self.axis - self.position) ** 2
+
+    def slope(self, z: np.ndarray) -> np.ndarray:
+        return self.strength * (z @ self.axis - self.position) * self.axis
+
+    @property
+    def precision(self) -> np.ndarray:
+        return self.strength * np.outer(self.axis, self.axis)
+
+
 class _Descent:
     """One descent with Levenberg's damping."""
 
-    def __init__(self, z: np.ndarray):
+    def __init__(self, z: np.ndarray, hold: _Hold | None = None):
+        self.hold = hold
         self.z, self.objective, self.damping = z, np.inf, 1e-2
         self.gradient = self.precision = None
         self.trial, self.done = z, False
@@ -151,6 +258,11 @@ class _Descent:
     def decrement(self) -> float:
         """Twice what a full step promises to gain."""
         return float(self.gradient @ np.linalg.solve(self.precision, self.gradient))
+
+    @property
+    def height(self) -> float:
+        """Minus log posterior where the descent is, without what holds it."""
+        return float(self.objective - (0.0 if self.hold is None else self.hold.energy(self.z)))
 
     def stencil(self) -> np.ndarray:
         d = len(self.trial)
@@ -216,8 +328,12 @@ def _step_all(active: list[_Descent], problem: Problem, simulator: Simulator) ->
             run.receive(np.inf, None, None)
             continue
         objective = -log_l + 0.5 * (points**2).sum(axis=1)
+        if run.hold is not None:
+            objective += run.hold.energy(points)
         if run.counts_tell:
             gradient, precision = _from_counts(points, expected, np.isfinite(log_l), simulator)
+            if run.hold is not None:
+                gradient, precision = gradient + run.hold.slope(points[0]), precision + run.hold.precision
             better = objective[0] < run.objective
             run.receive(objective[0], gradient, precision)
             # The slopes of the first point say whether counts and statistic belong together; so does a descent that
@@ -280,6 +396,15 @@ def _from_statistic(points, objective, run: _Descent) -> tuple[np.ndarray, np.nd
     return gradient, precision
 
 
+def _elsewhere(z, covariance, positions, covariances) -> bool:
+    """Whether a mode lies more than five standard deviations from every known one, of that one's or of its own.
+
+    Its own count, since a narrow mode may lie well within a broad one.
+    """
+    pairs = zip(positions, covariances, strict=True)
+    return all(max((z - a) @ np.linalg.solve(c, z - a) for c in (b, covariance)) > 25.0 for a, b in pairs)
+
+
 def _distinct(runs: list[_Descent], keep: float, descents: int) -> Modes:
     z, covariance, log_mass = [], [], []
     scored = []
@@ -290,9 +415,9 @@ def _distinct(runs: list[_Descent], keep: float, descents: int) -> Modes:
     for mass, run in scored:
         if mass < scored[0][0] - keep:
             break
-        # The same mode where the midpoint is no worse in either's quadratic approximation than a few sigma.
-        if all(((run.z - a) @ np.linalg.solve(c, run.z - a)) > 25.0 for a, c in zip(z, covariance, strict=True)):
+        spread = np.linalg.inv(run.precision)
+        if _elsewhere(run.z, spread, z, covariance):
             z.append(run.z)
-            covariance.append(np.linalg.inv(run.precision))
+            covariance.append(spread)
             log_mass.append(mass)
     return Modes(np.array(z), np.array(covariance), np.array(log_mass), descents)

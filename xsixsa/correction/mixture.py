@@ -69,6 +69,7 @@ def fit_student_mixture(
     df: float = 8.0,
     iterations: int = 30,
     floor: float = 1e-3,
+    lean: np.ndarray | None = None,
 ) -> StudentMixture:
     """Weighted maximum-likelihood fit of a Student t mixture.
 
@@ -79,19 +80,26 @@ def fit_student_mixture(
     rng
         Chooses the starting means.
     components
-        At most so many, and at most one for 8 d effective points; those that lose their points are dropped.
+        At most so many, and at most one for 8 d effective points where nothing is there to lean on; those that lose
+        their points are dropped.
     df
         Degrees of freedom, fixed.
     iterations
         Steps of expectation-maximisation.
     floor
         Components with less weight than this are dropped.
+    lean
+        Covariance (d, d) that components of few effective points lean on: one that stands for a single heavy draw gets
+        this one. None: the average of the components.
     """
     keep = weights > 1e-12 * weights.max()
     z, w = z[keep], weights[keep] / weights[keep].sum()
     d, size = z.shape[1], max(1.0 / (w @ w), 1.0)
-    components = max(1, min(components, int(size / (8 * d))))
     overall = np.cov(z.T, aweights=w, ddof=0).reshape(d, d) + 1e-10 * np.eye(d)
+    if lean is None:
+        components = max(1, min(components, int(size / (8 * d))))
+    else:
+        overall = _leaning(overall, lean, size)
     means = _spread_start(z, w, overall, components, rng)
     k = len(means)
     mixture = StudentMixture(np.full(k, 1.0 / k), means, np.repeat(overall[None] / k ** (2.0 / d), k, axis=0), df)
@@ -104,7 +112,7 @@ def fit_student_mixture(
         alive = mass > max(floor, min(fewest, 0.5 / k))
         if not alive.any():
             alive = mass == mass.max()
-        mixture = _maximise(z, share[:, alive], mixture, alive, overall, size)
+        mixture = _maximise(z, share[:, alive], mixture, alive, overall, size, lean)
     return mixture
 
 
@@ -122,8 +130,20 @@ def _spread_start(z, w, overall, components, rng) -> np.ndarray:
     return z[chosen]
 
 
-def _maximise(z, share, old: StudentMixture, alive, overall, size: float) -> StudentMixture:
-    """New means and scales; scales lean on the average one where a component holds few effective points."""
+def _leaning(scales: np.ndarray, on: np.ndarray, n: np.ndarray | float) -> np.ndarray:
+    """Scales from `n` effective points under an inverse-Wishart prior around `on`.
+
+    In many dimensions a handful of points fixes no covariance, and a component that is too thin anywhere leaves holes
+    that cost more than width does. The prior fades where points suffice: a narrow mode beside a broad one would else
+    be taken for far wider than it is.
+    """
+    d = on.shape[-1]
+    prior = 2 * (d + 2) * np.exp(-n / (10 * d))
+    return (n * scales + prior * on) / (n + prior)
+
+
+def _maximise(z, share, old: StudentMixture, alive, overall, size: float, lean) -> StudentMixture:
+    """New means and scales; scales lean on `lean`, or on the average, where a component holds few effective points."""
     d, df = old.dim, old.df
     mass = share.sum(axis=0)
     means, scales = [], []
@@ -135,10 +155,8 @@ def _maximise(z, share, old: StudentMixture, alive, overall, size: float) -> Stu
         centred = z - mean
         means.append(mean)
         scales.append((centred * u[:, None]).T @ centred / mass[j])
-    # An inverse-Wishart prior around the average within-component scale: in many dimensions a handful of points fixes
-    # no covariance, and a component that is too thin anywhere leaves holes that cost more than width does.
-    average = np.einsum("j,jab->ab", mass / mass.sum(), np.array(scales))
+    if lean is None:
+        lean = np.einsum("j,jab->ab", mass / mass.sum(), np.array(scales))
     floor = 1e-6 * np.diag(np.diag(overall)) + 1e-12 * np.eye(d)
     n = (size * mass / mass.sum())[:, None, None]
-    scales = (n * np.array(scales) + 2 * (d + 2) * average) / (n + 2 * (d + 2)) + floor
-    return StudentMixture(mass, np.array(means), scales, df)
+    return StudentMixture(mass, np.array(means), _leaning(np.array(scales), lean, n) + floor, df)

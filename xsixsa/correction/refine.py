@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from xsixsa.correction.emulator import screen
-from xsixsa.correction.evidence import THIN, pareto_k
-from xsixsa.correction.explore import Modes, find_modes, starting_points
+from xsixsa.correction.evidence import THIN, mass_not_covered, pareto_k
+from xsixsa.correction.explore import Modes, find_modes, follow, starting_points
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.patch import excess_weights
 from xsixsa.correction.pool import Pool, effective_size
@@ -53,6 +53,16 @@ _TAIL_POWER = 0.4
 _EXCESS_FACTOR = 1.5
 _EXCESS_SHARE = 6.0
 _EXCESS_RANGE = (0.03, 0.3)
+# Its components are this wide, in standard deviations of the posterior, where a lone draw is all that is known.
+_EXCESS_WIDTH = 0.5
+# Positions along each of the longest two axes from which the ridge of the posterior is followed, in standard deviations
+# of flattened weights. What is found there holds this share of every later proposal.
+_RIDGE = np.linspace(-2.25, 2.25, 7)
+_RIDGE_SHARE = 0.1
+# Above this share of the posterior where the proposal hardly draws, it is fitted again; the verdict allows 0.02.
+_MISSED = 0.01
+# Lone heavy draws from which a mode is searched, and the share of the posterior below which they are no reason to.
+_LONE_DRAWS, _LONE_SHARE = 6, 1e-3
 # Straightened coordinates are fitted to the weights to this power.
 _BEND_POWER = 0.5
 
@@ -81,6 +91,7 @@ class Refinement:
     options: Options
     neural: Proposal | None = None
     modes: Modes | None = None
+    ridge: Modes | None = None
     final: Proposal | None = None
     final_log_weights: np.ndarray = field(default_factory=lambda: np.empty(0))
     history: list[dict] = field(default_factory=list)
@@ -99,10 +110,10 @@ class Refinement:
                 self._adapt(rng)
                 efficiency = self._fit_flow(rng)
                 last = attempt + 1 == self.options.max_refits
-                if not last and self._worth_another(efficiency):
-                    continue
-                if self._finish(rng, last):
+                if (last or not self._worth_another(efficiency)) and self._finish(rng, last):
                     return
+                if self.ridge is None:
+                    self._follow(rng)
         except BudgetSpent:
             self.budget_spent = True
             log.info("the %d evaluations allowed are used up", self.problem.max_evaluations)
@@ -128,18 +139,18 @@ class Refinement:
             weights, power = temper(pool.log_weights(), enough, most=_MIXTURE_POWER)
             return self._unfolded_mixture(self._unfolding(), weights, rng, 1.1), power
 
-    def _unfolding(self) -> Unfolding:
+    def _unfolding(self, simplest: bool = False) -> Unfolding:
         """Fitted to weights far flatter than the posterior's, so that its bends are known out in the tails."""
         weights, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_BEND_POWER)
         used = weights > 0
-        return Unfolding(self.pool.z[used], weights[used])
+        return (Unfolding if simplest else Unfolding.best)(self.pool.z[used], weights[used])
 
-    def _unfolded_mixture(self, unfolding: Unfolding, weights: np.ndarray, rng, factor: float) -> Proposal:
+    def _unfolded_mixture(self, unfolding: Unfolding, weights: np.ndarray, rng, factor: float, lean=None) -> Proposal:
         """Student t mixture fitted in straightened coordinates, its scales widened by `factor`."""
         used = weights > 0
         x = unfolding.forward(self.pool.z[used])
-        mixture = fit_student_mixture(x, weights[used], rng, self._components).widened(factor, df=5.0)
-        return Unfolded(unfolding, mixture)
+        mixture = fit_student_mixture(x, weights[used], rng, self._components, lean=lean)
+        return Unfolded(unfolding, mixture.widened(factor, df=5.0))
 
     @property
     def _components(self) -> int:
@@ -154,6 +165,10 @@ class Refinement:
             held = 0.1
             parts, fractions = [*parts, self.modes.mixture()], [*((1 - held) * f for f in fractions), held]
             rest *= 1 - held
+        if self.ridge is not None:
+            parts = [*parts, self.ridge.mixture()]
+            fractions = [*((1 - _RIDGE_SHARE) * f for f in fractions), _RIDGE_SHARE]
+            rest *= 1 - _RIDGE_SHARE
         if self.neural is None:
             return MixtureProposal([*parts, prior], [*fractions, rest], name=name)
         return MixtureProposal([*parts, self.neural, prior], [*fractions, 0.6 * rest, 0.4 * rest], name=name)
@@ -179,6 +194,21 @@ class Refinement:
         self.pool.add(proposal, draws)
         self._note("second exploration", proposal, draws, self.pool, modes=len(self.modes.z), descents=descents)
 
+    def _follow(self, rng) -> None:
+        """Follow the posterior to the ends of its longest axes, where nothing was there for a flow to be fitted to."""
+        unfolding = self._unfolding()
+        with self.problem.stage("explore"):
+            for axis in range(min(2, self.problem.dim)):
+                found = follow(self.problem, self.simulator, *unfolding.along(axis, _RIDGE))
+                if found is not None:
+                    self.ridge = found if self.ridge is None else self.ridge.beside(found)
+        if self.ridge is None:
+            return
+        proposal = self._defended([self.ridge.mixture()], [0.85], "ridge")
+        draws = self._draw(proposal, 200 * self.problem.dim, rng)
+        self.pool.add(proposal, draws)
+        self._note("ridge", proposal, draws, self.pool)
+
     def _drawn_from_the_prior(self) -> tuple[np.ndarray, np.ndarray]:
         """Every draw made from the prior alone, first round included, with its log posterior."""
         alone = [k for k, p in enumerate(self.pool.proposals) if isinstance(p, PriorProposal)]
@@ -194,12 +224,15 @@ class Refinement:
             x = unfolding.forward(self.pool.z[used])
             flow = Unfolded(unfolding, WhitenedFlow(x, weights[used], rng, options=self.options.refit))
             flat, _ = temper(self.pool.log_weights(), self.options.flow_ess, most=_TAIL_POWER)
-            wide = self._unfolded_mixture(unfolding, flat, rng, 1.1)
+            parts = [self._unfolded_mixture(unfolding, flat, rng, 1.1)]
+            if unfolding.degree > 3:
+                # High powers fitted to few points may be wrong far out: the simpler map beside it.
+                parts.append(self._unfolded_mixture(self._unfolding(simplest=True), flat, rng, 1.1))
         # Flows are sure of themselves in different places: what the newest misses, an older one may cover.
         older, self._flows = self._flows[:2], [flow, *self._flows[:2]]
         kept = 0.3 if older else 0.0
-        fractions = [0.70 - kept, *(kept / len(older) for _ in older), 0.22]
-        self.final = self._defended([*self._flows, wide], fractions, "refitted flow")
+        fractions = [0.70 - kept, *(kept / len(older) for _ in older), *(0.22 / len(parts) for _ in parts)]
+        self.final = self._defended([*self._flows, *parts], fractions, "refitted flow")
         draws = self._draw(self.final, _TRIAL, rng)
         self.pool.add(self.final, draws)
         self._note("refitted flow", self.final, draws, self.pool)
@@ -212,7 +245,10 @@ class Refinement:
             mass = float(excess.sum())
             if mass < 1e-4 or (excess > 0).sum() < 4 * self.problem.dim:
                 return
-            mixture = self._unfolded_mixture(self._unfolding(), excess / mass, rng, 1.3)
+            unfolding, log_w = self._unfolding(), self.pool.log_weights()
+            spread = np.cov(unfolding.forward(self.pool.z).T, aweights=np.exp(log_w - log_w.max()), ddof=0)
+            lean = _EXCESS_WIDTH**2 * spread.reshape(self.problem.dim, -1)
+            mixture = self._unfolded_mixture(unfolding, excess / mass, rng, 1.3, lean)
             share = float(np.clip(_EXCESS_SHARE * mass, *_EXCESS_RANGE))
             self.final = MixtureProposal([self.final, mixture], [1 - share, share], name=self.final.name)
 
@@ -232,8 +268,8 @@ class Refinement:
     def _finish(self, rng, last: bool) -> bool:
         """Draw from the last proposal until the pool has the effective size asked for.
 
-        Returns False where the weights of these draws, or of the pool, show a tail that the proposal misses: then the
-        pool, which holds it now, is worth another fit, and the evidence starts anew.
+        Returns False where the weights of these draws, or of the pool, show a tail or a mode that the proposal misses:
+        then the pool, which holds it now, is worth another fit, and the evidence starts anew.
         """
         self._patch(rng)
         self._screen(rng)
@@ -245,9 +281,44 @@ class Refinement:
             self.final_log_weights = np.concatenate([self.final_log_weights, self._weights(draws)])
             self._note("final draws", self.final, draws, self.pool)
             n = self._lacking()
-            if not last and not pareto_k(self.final_log_weights) <= (_CLEAR_TAIL if n > 0 else _TAIL):
+            if last:
+                continue
+            if not pareto_k(self.final_log_weights) <= (_CLEAR_TAIL if n > 0 else _TAIL):
+                return False
+            missed = self._missed()
+            if missed > _LONE_SHARE and self._found_a_mode(rng):
+                return False
+            if missed > _MISSED:
                 return False
         return last or pareto_k(self.pool.honest_log_weights()) <= _TAIL
+
+    def _ratio(self) -> np.ndarray:
+        """Log of prior times likelihood over the final proposal, for the whole pool."""
+        return log_standard_normal(self.pool.z) + self.pool.log_likelihood - self.final.log_prob(self.pool.z)
+
+    def _missed(self) -> float:
+        """Share of the posterior where the final proposal hardly draws, as far as the pool knows."""
+        return mass_not_covered(self.pool.log_weights(), self._ratio(), self.pool.log_evidence, self.thin)
+
+    def _found_a_mode(self, rng) -> bool:
+        """Descend from the draws that the proposal is thinnest for: a lone heavy one may stand for a narrow mode.
+
+        Such a draw says nothing of the mode's shape, so that no fit to it helps; a descent finds it.
+        """
+        if self.options.exploration <= 0:
+            return False
+        ratio, log_posterior = self._ratio(), log_standard_normal(self.pool.z) + self.pool.log_likelihood
+        thin = ratio > self.pool.log_evidence + np.log(self.thin)
+        # The best draw of all is there so that masses of modes compare.
+        heavy = np.flatnonzero(thin)[np.argsort(-ratio[thin], kind="stable")][:_LONE_DRAWS]
+        starts = self.pool.z[np.unique([*heavy, np.nanargmax(log_posterior)])]
+        with self.problem.stage("explore"):
+            found = find_modes(self.problem, self.simulator, starts, max_evaluations=self.options.min_draws)
+        if found is None:
+            return False
+        known = 0 if self.modes is None else len(self.modes.z)
+        self.modes = found if self.modes is None else self.modes.joined(found)
+        return len(self.modes.z) > max(known, 1)
 
     def _lacking(self) -> int:
         short = max(self.options.min_draws - len(self.final_log_weights), 0)
