@@ -42,6 +42,9 @@ def agreement(made, reference, arbiter):
         text += f", {number(reference['seconds'])} s with {reference['workers']} processes"
     floor = max(f for f in theirs["floor"])
     text += f" (`{theirs['command']}`). The divergence between two halves of the reference is up to {floor:.1e}.\n"
+    if cost := made.get("cost"):
+        text += f"It took {cost['fewer_evaluations']:.0f} times as many evaluations as the dearest run here; at the rate "
+        text += f"of this machine's workers they alone take {cost['faster_at_least']:.1f} times as long as the slowest.\n"
     if arbiter:
         found = f"{arbiter['log_evidence']:.4f} ± {arbiter['log_evidence_err']:.4f}"
         text += f"\nArbiter, a long importance-sampling run: log-evidence {found} (`{arbiter['command']}`).\n"
