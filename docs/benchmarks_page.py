@@ -43,8 +43,9 @@ def agreement(made, reference, arbiter):
     floor = max(f for f in theirs["floor"])
     text += f" (`{theirs['command']}`). The divergence between two halves of the reference is up to {floor:.1e}.\n"
     if cost := made.get("cost"):
-        text += f"It took {cost['fewer_evaluations']:.0f} times as many evaluations as the dearest run here; at the rate "
-        text += f"of this machine's workers they alone take {cost['faster_at_least']:.1f} times as long as the slowest.\n"
+        fewer, faster = cost["fewer_evaluations"], cost["faster_at_least"]
+        text += f"It took {fewer:.0f} times as many evaluations as the dearest run here; at the rate of this machine's "
+        text += f"workers they alone take {faster:.1f} times as long as the slowest.\n"
     if arbiter:
         found = f"{arbiter['log_evidence']:.4f} ± {arbiter['log_evidence_err']:.4f}"
         text += f"\nArbiter, a long importance-sampling run: log-evidence {found} (`{arbiter['command']}`).\n"
