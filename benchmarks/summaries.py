@@ -65,7 +65,8 @@ class Compared:
         if (np.ptp(u, axis=0) <= 1e-12).any():
             # One draw carries everything: no density to compare, and the divergence is the largest there is.
             return [float(np.log(2))] * u.shape[1]
-        return divergences(u, self.reference.u).tolist()
+        # The same where so few draws carry it that their kernel density is none.
+        return [float(np.log(2)) if np.isnan(d) else d for d in divergences(u, self.reference.u).tolist()]
 
 
 def measure(session: Session, prior: Prior, reference: Reference, options: Options, seed: int, workers: int) -> dict:
@@ -103,7 +104,7 @@ def measure(session: Session, prior: Prior, reference: Reference, options: Optio
         "log_prior_volume": float(np.nan_to_num(last["log_prior_volume"], nan=0.0)),
         "simulations": simulations,
         "processor_seconds": processor,
-        "loss": last["posterior"][-1]["validation"],
+        "loss": _finite(last["posterior"][-1]["validation"]),
         "neural": {"divergence": compared(rounds.posterior.sample(DRAWS, streams[2]))},
         "weighted": {
             "divergence": compared(resampled.candidates.z, resampled.log_weights),
