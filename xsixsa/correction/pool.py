@@ -97,6 +97,10 @@ class Pool:
         """Log density of the mixture of all proposals in proportion to their draws, shape (n,)."""
         return logsumexp(self._log_q[rows] + np.log(np.array(self.counts) / len(self)), axis=1)
 
+    def log_ratio_of_last(self) -> np.ndarray:
+        """Log of prior times likelihood over the density of the newest proposal alone, at all draws, shape (n,)."""
+        return log_standard_normal(self.z) + self.log_likelihood - self._log_q[:, -1]
+
     def log_weights(self) -> np.ndarray:
         """Unnormalised log weights N(z) L / q of all draws, shape (n,)."""
         return log_standard_normal(self.z) + self.log_likelihood - self.log_proposal()

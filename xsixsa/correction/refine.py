@@ -99,6 +99,7 @@ class Refinement:
     _emulation: dict = field(default_factory=dict)
     _emulators: list = field(default_factory=list)
     _best_efficiency: float = 0.0
+    _looked_at: set[int] = field(default_factory=set)
     _flows: list[Proposal] = field(default_factory=list)
 
     def run(self, rng: np.random.Generator) -> None:
@@ -292,13 +293,11 @@ class Refinement:
                 return False
         return last or pareto_k(self.pool.honest_log_weights()) <= _TAIL
 
-    def _ratio(self) -> np.ndarray:
-        """Log of prior times likelihood over the final proposal, for the whole pool."""
-        return log_standard_normal(self.pool.z) + self.pool.log_likelihood - self.final.log_prob(self.pool.z)
-
     def _missed(self) -> float:
         """Share of the posterior where the final proposal hardly draws, as far as the pool knows."""
-        return mass_not_covered(self.pool.log_weights(), self._ratio(), self.pool.log_evidence, self.thin)
+        return mass_not_covered(
+            self.pool.log_weights(), self.pool.log_ratio_of_last(), self.pool.log_evidence, self.thin
+        )
 
     def _found_a_mode(self, rng) -> bool:
         """Descend from the draws that the proposal is thinnest for: a lone heavy one may stand for a narrow mode.
@@ -307,10 +306,18 @@ class Refinement:
         """
         if self.options.exploration <= 0:
             return False
-        ratio, log_posterior = self._ratio(), log_standard_normal(self.pool.z) + self.pool.log_likelihood
+        ratio, log_posterior = (
+            self.pool.log_ratio_of_last(),
+            log_standard_normal(self.pool.z) + self.pool.log_likelihood,
+        )
         thin = ratio > self.pool.log_evidence + np.log(self.thin)
+        # From the same draw the same descent: once is enough.
+        thin[list(self._looked_at)] = False
+        if not thin.any():
+            return False
         # The best draw of all is there so that masses of modes compare.
         heavy = np.flatnonzero(thin)[np.argsort(-ratio[thin], kind="stable")][:_LONE_DRAWS]
+        self._looked_at.update(heavy.tolist())
         starts = self.pool.z[np.unique([*heavy, np.nanargmax(log_posterior)])]
         with self.problem.stage("explore"):
             found = find_modes(self.problem, self.simulator, starts, max_evaluations=self.options.min_draws)
