@@ -164,8 +164,13 @@ def whitened_gaussian(covariance, mean, half_width=10.0):
     return session, float(log_evidence)
 
 
-def banana(bend=1.0, widths=(1.0, 0.1), half_width=10.0):
-    """A Gaussian bent along a parabola by a shift of unit Jacobian; mean (0, 0), variances `banana_moments`."""
+def banana(bend=1.0, widths=(1.0, 0.1), half_width=30.0):
+    """A Gaussian bent along a parabola by a shift of unit Jacobian; mean (0, 0), variances `banana_moments`.
+
+    The prior is wide because the arms reach far: cut at 3.3 standard deviations of the first parameter, the variance of
+    the second would be 6 % smaller.
+    """
+    assert bend * (5.5**2 - 1) * widths[0] ** 2 < half_width
     parameters = [parameter(f"x{i}", -half_width, half_width, index=i + 1) for i in range(2)]
 
     def residuals(t):

@@ -140,6 +140,13 @@ def test_case(name):
     assert not far
 
 
+def test_ends_that_mixtures_miss_are_followed():
+    """With this seed mixtures are healthy each by itself and 30 000 evaluations together reach no effective size."""
+    result = solved(CASES["curved"](), 5)
+    assert "ridge" in [row["step"] for row in result.history["refinement"]]
+    assert result.n_evaluations < 30_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_errors_over_seeds(name):

@@ -59,6 +59,9 @@ _EXCESS_WIDTH = 0.5
 # of flattened weights. What is found there holds this share of every later proposal.
 _RIDGE = np.linspace(-2.25, 2.25, 7)
 _RIDGE_SHARE = 0.1
+# Draws of mixtures that are healthy each by themselves, so many times more than all are together: every mixture misses
+# the same ends of the posterior, and more of them would not help.
+_STALLED = 4.0
 # Above this share of the posterior where the proposal hardly draws, it is fitted again; the verdict allows 0.02.
 _MISSED = 0.01
 # Lone heavy draws from which a mode is searched, and the share of the posterior below which they are no reason to.
@@ -126,13 +129,16 @@ class Refinement:
 
     def _adapt(self, rng) -> None:
         """Refit a mixture to tempered weights and draw from it until the untempered weights are healthy."""
-        pool = self.pool
+        pool, own = self.pool, 0.0
         while pool.ess < self.options.flow_ess:
             mixture, power = self._mixture(pool, rng)
             proposal = self._defended([mixture], [0.8], "t-mixture")
             draws = self._draw(proposal, 200 * self.problem.dim, rng)
             pool.add(proposal, draws)
             self._note("t-mixture", proposal, draws, pool, power=power)
+            own += self.history[-1]["efficiency"] * len(draws)
+            if self.ridge is None and own > _STALLED * pool.ess and own > 30.0 * self.problem.dim:
+                self._follow(rng)
 
     def _mixture(self, pool: Pool, rng) -> tuple[Proposal, float]:
         with self.problem.stage("correct"):
