@@ -12,7 +12,7 @@ from tests.amortised.networks import brute_force, inside, load, small_network, w
 from tests.session.ogip import counts_like, write_spectrum
 from xsixsa import Session
 from xsixsa.amortised import apply as apply_module
-from xsixsa.amortised.correct import Correction, CorrectionOptions, correct_all
+from xsixsa.amortised.correct import Correction, CorrectionOptions
 from xsixsa.amortised.posterior import verdict_of
 from xsixsa.amortised.refine import refine
 from xsixsa.cli import main
@@ -97,6 +97,11 @@ def _evaluator(network, session):
     return evaluate
 
 
+def _advance(correction, evaluate):
+    while not correction.done:
+        correction.receive(*evaluate(correction.propose()))
+
+
 class Blind:
     """A network that is sure of the wrong place."""
 
@@ -118,7 +123,7 @@ def test_a_wrong_network_costs_draws_not_exactness(network):
     wrong.posterior = Blind(network.prior.to_normal(mean[None]) + 1.5)
     o = session.observations[0]
     correction = Correction(wrong, o, o, CorrectionOptions(ess=1_500), np.random.default_rng(2))
-    correct_all([correction], _evaluator(network, session))
+    _advance(correction, _evaluator(network, session))
     assert correction.history[0]["efficiency"] < 0.02
     assert verdict_of(correction, [])[0].converged
     weights = np.exp(correction.pool.honest_log_weights() - correction.pool.log_evidence)
@@ -135,7 +140,7 @@ def test_a_budget_that_runs_out_is_said(network):
     wrong.posterior = Blind(np.array([2.5, 2.5]))
     o = session.observations[0]
     correction = Correction(wrong, o, o, CorrectionOptions(ess=500, max_evaluations=500), np.random.default_rng(2))
-    correct_all([correction], _evaluator(network, session))
+    _advance(correction, _evaluator(network, session))
     verdict, _ = verdict_of(correction, [])
     assert correction.n_evaluations == 500 and not verdict.converged
     assert any("500 evaluations allowed ran out" in reason for reason in verdict.reasons)
@@ -150,7 +155,7 @@ def test_refinement_is_exact_too(network):
     correction = Correction(
         network, o, o, CorrectionOptions(ess=1_500, max_evaluations=20_000), np.random.default_rng(4)
     )
-    correct_all([correction], _evaluator(network, session))
+    _advance(correction, _evaluator(network, session))
     assert refine(correction, _evaluator(network, session)) and correction.refined
     assert verdict_of(correction, [])[0].converged
     weights = np.exp(correction.pool.honest_log_weights() - correction.pool.log_evidence)
@@ -187,8 +192,7 @@ def test_one_bad_file_among_good_ones_and_what_is_written(network, folder):
 
 
 def test_it_goes_on_where_it_was_interrupted(network, monkeypatch):
-    monkeypatch.setattr(apply_module, "_MOST_IN_CHUNK", 1)
-    monkeypatch.setattr(apply_module, "_LEAST_IN_CHUNK", 1)
+    monkeypatch.setattr(apply_module, "_MOST_AT_ONCE", 2)
     for i in range(3):
         write_spectrum(f"s{i}.pha", counts_like(20 + i, 2_000.0))
     names, xspec = [f"s{i}.pha" for i in range(3)], load("plain.pha")

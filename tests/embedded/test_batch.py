@@ -121,3 +121,21 @@ def test_an_empty_batch(loaded):
     xspec, spectrum, _ = loaded
     folded, statistic = xspec.AllModels.evaluateBatch([("", 1, 1)], np.empty((0, 1)))
     assert statistic.shape == (0,) and folded[1][""].shape == (0, len(spectrum.noticed))
+
+
+def test_a_matrix_cut_into_blocks_folds_as_the_whole():
+    from scipy import sparse
+
+    from xsixsa.embedded.evaluate import _Fold
+
+    rng = np.random.default_rng(3)
+    matrix = np.where(np.arange(60) * 6 <= np.arange(400)[:, None], rng.random((400, 60)), 0.0).T
+    fold = _Fold(None, 1, 0)
+    fold.keep(sparse.csr_array(matrix))
+    photons = rng.random((7, 400))
+    assert fold.blocks
+    np.testing.assert_allclose(fold(photons), photons @ matrix.T, rtol=1e-12)
+    # what every energy reaches stays whole
+    fold = _Fold(None, 1, 0)
+    fold.keep(sparse.csr_array(rng.random((60, 400))))
+    assert not fold.blocks and fold(photons).shape == (7, 60)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xsixsa.amortised.correct import Correction, CorrectionOptions, correct_all
+from xsixsa.amortised.correct import Correction, CorrectionOptions
 from xsixsa.amortised.folder import Folder
 from xsixsa.amortised.pattern import check_session
 from xsixsa.amortised.posterior import result_of, verdict_of
 from xsixsa.amortised.read import Reading, check_observation, read_spectrum
 from xsixsa.amortised.refine import refine as refine_one
 from xsixsa.amortised.table import error_row, make_table, result_row, write_tables
+from xsixsa.amortised.turns import Asker, correct_in_turns
 from xsixsa.errors import SessionError, UsageError, XsixsaError
 from xsixsa.progress import Reporter
 from xsixsa.result import Result
@@ -29,10 +30,10 @@ __all__ = ["Applied", "apply"]
 
 log = logging.getLogger(__name__)
 
-# Expected counts of a chunk of spectra held at once, bytes, and spectra in a chunk.
-_CHUNK_BYTES = 1 << 27
+# Expected counts of all spectra under way, bytes, and how many these are.
+_BYTES_AT_ONCE = 1 << 27
 _DRAWS_EACH = 3_000
-_MOST_IN_CHUNK, _LEAST_IN_CHUNK = 48, 2
+_MOST_AT_ONCE, _LEAST_AT_ONCE = 48, 2
 
 
 @dataclass
@@ -223,7 +224,7 @@ def _prior_as_trained(network, session):
 
 
 class _Job:
-    """Chunks of spectra through reading, correction, refinement and saving."""
+    """Spectra through reading, correction, refinement and saving."""
 
     def __init__(self, network, session, options, folder, seed, reporter, reading, refine, notes, n):
         self.network, self.session, self.options, self.folder = network, session, options, folder
@@ -233,34 +234,31 @@ class _Job:
         self.results: dict[int, Result] = {}
         self.seconds: dict[str, float] = {}
         self._network_mark = network.fingerprint
-        self._pool = None
-        self._share = 0.0
+        self._number: dict[Correction, int] = {}
         self.n_evaluations = 0
 
     def run(self, spectra: list, pool) -> None:
-        self._pool = pool
         names = [s.name if isinstance(s, Observation) else str(s) for s in spectra]
         saved = self.folder.names(names) if self.folder else [""] * len(names)
-        for chunk in self._chunks(len(spectra)):
-            jobs = {}
-            for i in chunk:
-                correction = self._start(i, spectra[i], names[i], saved[i])
-                if correction is not None:
-                    jobs[i] = correction
-            before = self.seconds.get("correct", 0.0)
-            with self._clock("correct"):
-                self._together(jobs, names)
-            self._share = (self.seconds["correct"] - before) / max(len(jobs), 1)
-            for i, correction in jobs.items():
-                self._finish(i, correction, names[i], saved[i])
-            self._tell()
+        self._pool, self._names, self._saved, self._last = pool, names, saved, time.perf_counter()
+        with Asker(self._ask, pool.check) as self._evaluate, self._clock("correct"):
+            correct_in_turns(self._begun(spectra), self._at_once(len(spectra)), self._evaluate, self._finish_all)
+        # What was spent on the others in between is theirs.
+        self.seconds["correct"] -= sum(self.seconds.get(k, 0.0) for k in ("read", "refine", "judge", "save"))
         if self.folder:
             self._write()
 
-    def _chunks(self, n: int) -> Iterator[range]:
+    def _at_once(self, n: int) -> int:
         each = _DRAWS_EACH * self.network.layout.n_bins * 12
-        size = int(np.clip(_CHUNK_BYTES // each, _LEAST_IN_CHUNK, _MOST_IN_CHUNK))
-        return (range(start, min(start + size, n)) for start in range(0, n, size))
+        return int(np.clip(_BYTES_AT_ONCE // each, _LEAST_AT_ONCE, min(_MOST_AT_ONCE, max(n, _LEAST_AT_ONCE))))
+
+    def _begun(self, spectra: list) -> Iterator[Correction]:
+        """Corrections of those spectra that can be used and are not done already, as they are asked for."""
+        for i, spectrum in enumerate(spectra):
+            correction = self._start(i, spectrum, self._names[i], self._saved[i])
+            if correction is not None:
+                self._number[correction] = i
+                yield correction
 
     def _start(self, i: int, spectrum, name: str, saved: str) -> Correction | None:
         """The correction of one spectrum; None where it is done already or cannot be used."""
@@ -300,26 +298,34 @@ class _Job:
             digest.update(np.ascontiguousarray(array, np.float64).tobytes())
         return digest.hexdigest()
 
-    def _together(self, jobs: dict[int, Correction], names: list[str]) -> None:
-        correct_all(list(jobs.values()), self._evaluate)
-        if not self.refine:
-            return
-        for i, correction in jobs.items():
-            if not verdict_of(correction, [])[0].converged:
-                log.info("%s: refined on its own", names[i])
-                refine_one(correction, self._evaluate)
+    def _finish_all(self, done: list[Correction]) -> None:
+        share = (time.perf_counter() - self._last) / max(len(done), 1)
+        for correction in done:
+            i = self._number.pop(correction)
+            if self.refine and not verdict_of(correction, [])[0].converged:
+                log.info("%s: refined on its own", self._names[i])
+                with self._clock("refine"):
+                    refine_one(correction, self._evaluate)
+            self._finish(i, correction, share)
+        if done:
+            self._last = time.perf_counter()
+        self._tell()
 
-    def _evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _ask(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = self._pool.n_evaluations
-        answer = self._pool.evaluate(self.network.prior.from_normal(z), progress=lambda done: self._tick(before + done))
+        theta = self.network.prior.from_normal(z)
+        answer = self._pool.evaluate(theta, progress=lambda done: self._tick(before + done), check=False)
         self.n_evaluations = self._pool.n_evaluations
         return answer.expected, answer.valid
 
     def _tick(self, done: int) -> None:
+        if self._evaluate.stopped:
+            raise KeyboardInterrupt
         finished = sum(r is not None for r in self.rows)
         self.reporter.tick(f"{finished}/{len(self.rows)} spectra", done, 0.0)
 
-    def _finish(self, i: int, correction: Correction, name: str, saved: str) -> None:
+    def _finish(self, i: int, correction: Correction, share: float) -> None:
+        name, saved = self._names[i], self._saved[i]
         with self._clock("judge"):
             familiar = self._familiar(correction.observation)
             warnings = [*self.notes, *self.session.warnings]
@@ -333,7 +339,7 @@ class _Job:
                 settings=self.session.settings,
                 fingerprint=self.session.fingerprint_with((correction.observation,)),
                 mark=self._mark(correction.observation),
-                seconds=self._share,
+                seconds=share,
             )
         with self._clock("save"):
             if self.folder:

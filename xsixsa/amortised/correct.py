@@ -1,4 +1,4 @@
-"""Exact posterior of one spectrum from a network's; many advance together, so that the engine gets large batches.
+"""Exact posterior of one spectrum from a network's, in steps, so that many can advance together.
 
 The network's density, with a wide and a defensive part beside it, is drawn from and weighted by the full prior and the
 spectrum's own likelihood. Where a pilot shows that it is poor, Student t densities are fitted to the weighted draws and
@@ -8,7 +8,6 @@ proposal; the evidence rests on the draws made after the last fit and the last d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +18,12 @@ from xsixsa.amortised.student import StudentT
 from xsixsa.correction.evidence import estimate_evidence, mass_not_covered, pareto_k
 from xsixsa.correction.mixture import fit_student_mixture, temper
 from xsixsa.correction.unfold import Unfolded, Unfolding
+from xsixsa.correction.unskew import Unskewed, Unskewing
 from xsixsa.errors import UsageError
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, log_standard_normal
 from xsixsa.session.records import Observation
 
-__all__ = ["Correction", "CorrectionOptions", "NetworkPosterior", "correct_all"]
+__all__ = ["Correction", "CorrectionOptions", "NetworkPosterior"]
 
 # Draws of the network that tell the centre and size of the wide part beside it.
 _SHAPE_DRAWS = 256
@@ -278,7 +278,8 @@ class Correction:
             temper(log_w, factor * enough, most=power)[0]
             for factor, power in ((1, _BULK_POWER), (2, _TAIL_POWER), (3, _BEND_POWER))
         )
-        z, used = self.pool.z, bend > 0
+        used, unskewing = bend > 0, Unskewing(self.pool.z, bend)
+        z = unskewing.forward(self.pool.z) if unskewing.any else self.pool.z
         rich = 1.0 / (bend @ bend) > 60 * self.pool.dim
         unfolding = Unfolding(z[used], bend[used], 3 if rich else 1)
         x = unfolding.forward(z)
@@ -287,7 +288,10 @@ class Correction:
         else:
             main = StudentT.around(x, bulk, 1.05, df=8.0)
         wide = StudentT.around(x, flat, 1.5, df=4.0)
-        parts = [Unfolded(unfolding, main), Unfolded(unfolding, wide), self._around, self._prior]
+        fitted = [Unfolded(unfolding, main), Unfolded(unfolding, wide)]
+        if unskewing.any:
+            fitted = [Unskewed(unskewing, part) for part in fitted]
+        parts = [*fitted, self._around, self._prior]
         self.final = MixtureProposal(parts, [0.76, 0.14, 0.08, 0.02], name="t-mixture")
 
     def _note(self, draws: int) -> None:
@@ -300,23 +304,3 @@ class Correction:
                 "n_evaluations": self.n_evaluations,
             }
         )
-
-
-def correct_all(corrections: list[Correction], evaluate: Callable) -> None:
-    """Advance all corrections to their ends, one batch of the engine for a step of all.
-
-    Parameters
-    ----------
-    corrections
-        What is to be done.
-    evaluate
-        ``evaluate(z)`` -> (expected source counts (n, bins) of the reference observation, valid (n,)).
-    """
-    while active := [c for c in corrections if not c.done]:
-        proposed = [c.propose() for c in active]
-        expected, valid = evaluate(np.concatenate(proposed))
-        start = 0
-        for c, z in zip(active, proposed, strict=True):
-            rows = slice(start, start + len(z))
-            start = rows.stop
-            c.receive(expected[rows], valid[rows])

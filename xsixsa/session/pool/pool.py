@@ -78,6 +78,17 @@ class Pool:
         """Process ids of the workers as far as they have reported, and of the template that forks them (last)."""
         return (*self._supervisor.pids.values(), self._supervisor.template)
 
+    def check(self) -> None:
+        """Whether data and model are still those that the workers have.
+
+        Raises
+        ------
+        SessionError
+            They were changed meanwhile.
+        """
+        if self._check is not None:
+            self._check()
+
     def evaluate(
         self,
         theta: ArrayLike,
@@ -85,6 +96,7 @@ class Pool:
         *,
         expected: bool = True,
         dtype: type = np.float64,
+        check: bool = True,
     ) -> Evaluation:
         """Expected counts and fit statistic at many theta, in the order given.
 
@@ -98,6 +110,8 @@ class Pool:
             False leaves the expected counts out, which saves their memory and time.
         dtype
             Of the expected counts.
+        check
+            False where the caller has called :meth:`check`: in any thread but the session's own.
 
         Raises
         ------
@@ -113,8 +127,8 @@ class Pool:
             raise UsageError(f"theta has shape {theta.shape}, but the columns must be ({', '.join(self._names)})")
         if not self._usable:
             raise WorkerError("this pool was closed or interrupted; open another one")
-        if self._check is not None:
-            self._check()
+        if check:
+            self.check()
         n = len(theta)
         counts = np.full((n, self._supervisor.shape.bins), np.nan, dtype=dtype) if expected else None
         statistic = np.full(n, np.nan)
