@@ -59,6 +59,7 @@ _EXCESS_WIDTH = 0.5
 # of flattened weights. What is found there holds this share of every later proposal.
 _RIDGE = np.linspace(-2.25, 2.25, 7)
 _RIDGE_SHARE = 0.1
+_MODES_SHARE = 0.1
 # Draws of mixtures that are healthy each by themselves, so many times more than all are together: every mixture misses
 # the same ends of the posterior, and more of them would not help.
 _STALLED = 4.0
@@ -167,15 +168,15 @@ class Refinement:
     def _defended(self, parts: list[Proposal], fractions: list[float], name: str) -> MixtureProposal:
         """Parts with what is left shared between the neural posterior, which knows the whole prior, and the prior."""
         prior, rest = PriorProposal(self.problem.dim), 1 - sum(fractions)
+        held = []
         if self.modes is not None and len(self.modes.z) > 1 and name != "modes":
             # A narrow mode is more than a flow learns beside a broad one: its own component stays in every proposal.
-            held = 0.1
-            parts, fractions = [*parts, self.modes.mixture()], [*((1 - held) * f for f in fractions), held]
-            rest *= 1 - held
+            held.append((self.modes.mixture(), _MODES_SHARE))
         if self.ridge is not None:
-            parts = [*parts, self.ridge.mixture()]
-            fractions = [*((1 - _RIDGE_SHARE) * f for f in fractions), _RIDGE_SHARE]
-            rest *= 1 - _RIDGE_SHARE
+            held.append((self.ridge.mixture(), _RIDGE_SHARE))
+        for part, share in held:
+            parts, fractions = [*parts, part], [*((1 - share) * f for f in fractions), share]
+            rest *= 1 - share
         if self.neural is None:
             return MixtureProposal([*parts, prior], [*fractions, rest], name=name)
         return MixtureProposal([*parts, self.neural, prior], [*fractions, 0.6 * rest, 0.4 * rest], name=name)
