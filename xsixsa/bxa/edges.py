@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsixsa.bxa.region import Region
+from xsixsa.bxa.tube import Tube
 
 __all__ = ["Edge", "EdgeCheck", "check_edges"]
 
@@ -108,11 +109,13 @@ def check_edges(
 
 def _label(cell, axis: int, upper: bool, names: list[str], number: int | None) -> str:
     """The parameters that an axis is made of, with the side in the sense of the first of them."""
+    where = f" of mode {number + 1}" if number is not None else ""
+    if isinstance(cell, Tube):
+        return cell.label(axis, upper, names) + where
     parts = cell.rotation[:, axis]
     main = np.argsort(-np.abs(parts))
     kept = [j for j in main if abs(parts[j]) > _NAMED] or [main[0]]
     rises = upper == (parts[kept[0]] > 0)
     sign = np.sign(parts[kept[0]])
     combination = names[kept[0]] + "".join(f" {'+' if sign * parts[j] > 0 else '-'} {names[j]}" for j in kept[1:])
-    where = f" of mode {number + 1}" if number is not None else ""
     return f"{combination} ({'upper' if rises else 'lower'}){where}"

@@ -279,7 +279,9 @@ class Region:
     @classmethod
     def from_dict(cls, plain: Mapping) -> Region:
         """Inverse of :meth:`as_dict`."""
-        return cls([Cell(**c) for c in plain["cells"]])
+        from xsixsa.bxa.tube import Tube
+
+        return cls([(Tube if "spine" in c else Cell)(**c) for c in plain["cells"]])
 
 
 def disjoint(a: Cell, b: Cell) -> bool:

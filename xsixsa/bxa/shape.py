@@ -14,6 +14,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.stats import chi2
 
 from xsixsa.bxa.region import EDGE, Cell, Region, disjoint
+from xsixsa.bxa.tube import tube_around
 from xsixsa.correction.mixture import fit_student_mixture
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
@@ -24,6 +25,8 @@ _FEWEST = 12  # points for each dimension that a cell of its own rests on
 _LEAST_GAP = 0.02  # of the spread, for a gap worth a try
 _SPLIT_GAIN = 0.7  # several cells instead of one where they hold less than this share of its mass
 _BEND_GAIN = 0.5  # the same for a bent cell instead of a straight one
+# The same for a bent ellipsoid instead of a cell: it is drawn around evaluated points alone, a poorer outline.
+_TUBE_GAIN = 0.05
 _FREE_GAIN = 1.5  # an edge that could be dropped at this price is no edge: nested sampling hardly notices
 _SPINES = 3
 _MOST_KNOTS = 9
@@ -99,7 +102,7 @@ def box_region(groups: Sequence[np.ndarray], margin: float) -> Region:
     return Region([_without_idle_edges(_straight(points, np.eye(points.shape[1]), margin))])
 
 
-def free_region(groups: Sequence[np.ndarray], margin: float) -> Region:
+def free_region(groups: Sequence[np.ndarray], margin: float, points: np.ndarray | None = None) -> Region:
     """Cells that follow the points: rotated, bent where that pays, one for each group where they do not touch.
 
     Parameters
@@ -108,9 +111,11 @@ def free_region(groups: Sequence[np.ndarray], margin: float) -> Region:
         Outline of every mode, shapes (n, d).
     margin
         Room on each side, as a share of the width.
+    points
+        The evaluated ones alone, shape (n, d): a strongly bent posterior is put into an ellipsoid that bends with them.
     """
-    points = np.concatenate(groups)
-    whole = _best_cell(points, margin)
+    drawn = np.concatenate(groups)
+    whole = _best_cell(drawn, margin)
     if len(groups) > 1:
         cells = [_best_cell(g, margin) for g in groups]
         straight = [_pca_box(g, margin) for g in groups]
@@ -124,7 +129,12 @@ def free_region(groups: Sequence[np.ndarray], margin: float) -> Region:
             region = Region(_in_order(cells))
             if region.log_mass < whole.log_mass + np.log(_SPLIT_GAIN):
                 return region
-    return Region([_without_idle_edges(whole)])
+    cell = _without_idle_edges(whole)
+    # Draws of the mixture stray where a long posterior bends; evaluated points do not.
+    tube = tube_around(points, margin) if points is not None and len(groups) == 1 else None
+    if tube is not None and tube.log_mass < cell.log_mass + np.log(_TUBE_GAIN):
+        return Region([tube])
+    return Region([cell])
 
 
 def _in_order(cells: list[Cell]) -> list[Cell]:

@@ -74,7 +74,7 @@ class Truncation:
         What is kept of it, in the space where the prior is a standard normal.
     kind : str
         ``"box"``: tighter bounds for each parameter. ``"region"``: rotated or bent cells, several where there are
-        several modes.
+        several modes, or a bent ellipsoid.
     quantile, margin : float
         Posterior mass outside the highest-density region that the outline was drawn around, and the room left.
     lost : float
@@ -359,7 +359,7 @@ def truncation_of_points(
         raise UsageError(f"quantile must lie in (0, 0.1) and margin in [0, 10], not {quantile!r} and {margin!r}")
     inside = np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
     groups = outlines(z[inside], weights[inside], quantile, margin, np.random.default_rng(rng))
-    region = (box_region if kind == "box" else free_region)(groups, margin)
+    region = box_region(groups, margin) if kind == "box" else free_region(groups, margin, z[inside])
     truncation = Truncation(prior, region, kind, quantile, margin, **more)
     for _ in range(_MOST_WIDENINGS):
         # What the points themselves say: next to no mass may lie beside an edge.
