@@ -85,8 +85,10 @@ class Ledger:
         counts = np.bincount(batch, minlength=number)
         if not sizes.sum() > 0:
             sizes = counts.astype(float)
+        # Squared over draws, as there: the heavy weights of a poor proposal stay out of the tail.
+        share = sizes**2 / np.maximum(counts, 1)
         with np.errstate(divide="ignore"):  # a share of nothing is a proposal density without end
-            factor = np.log(counts) - np.log(sizes / sizes.sum())
+            factor = np.log(counts) - np.log(share / share.sum())
         return own + factor[batch]
 
     def honest_log_weights(self, everything: bool = False) -> np.ndarray:
