@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _BYTES_AT_ONCE = 1 << 27
 _DRAWS_EACH = 3_000
 _MOST_AT_ONCE, _LEAST_AT_ONCE = 48, 2
+# Of the evaluations allowed for a spectrum: what its correction may spend before a refinement takes over.
+_SHARE = 0.5
 
 
 @dataclass
@@ -271,7 +273,8 @@ class _Job:
                 self.rows[i] = self._row(done, name, saved, self._familiar(observation))
                 return None
             rng = np.random.default_rng([self.seed, int(mark[:15], 16)])
-            return Correction(self.network, observation, self.reference, self.options, rng)
+            share = _SHARE if self.refine else 1.0
+            return Correction(self.network, observation, self.reference, self.options, rng, share)
         except XsixsaError as error:
             self._failed(i, name, error)
             return None

@@ -112,6 +112,8 @@ class Correction:
         Effective size and budget.
     rng
         Source of all randomness of this spectrum.
+    share
+        Share of the evaluations allowed that may be spent here; the rest is for a refinement.
 
     Attributes
     ----------
@@ -127,8 +129,17 @@ class Correction:
         Whether the spectrum needed a refinement of its own.
     """
 
-    def __init__(self, network, observation: Observation, reference: Observation, options: CorrectionOptions, rng):
+    def __init__(
+        self,
+        network,
+        observation: Observation,
+        reference: Observation,
+        options: CorrectionOptions,
+        rng,
+        share: float = 1.0,
+    ):
         self.network, self.observation, self.options, self.rng = network, observation, options, rng
+        self._limit = max(int(share * options.max_evaluations), min(options.max_evaluations, 2 * options.ess))
         self.vector = network.vector(observation)
         self._statistic = CountStatistic((observation,))
         # Expected counts are proportional to exposure and AREASCAL, bin by bin.
@@ -141,7 +152,7 @@ class Correction:
         self.final_log_weights = np.empty(0)
         self.done = self.budget_spent = self.refined = False
         self._best = self._efficiency = 0.0
-        self._fits, self._judged, self._restarted = 0, False, False
+        self._fits, self._judged, self._restarted, self._left_behind = 0, False, False, 0
         self._drawn: np.ndarray | None = None
         self._expected: list[np.ndarray] = []
         self.final = self._first()
@@ -149,12 +160,12 @@ class Correction:
     @property
     def expected(self) -> np.ndarray:
         """Expected source counts of the draws made here, at this spectrum's own exposure, shape (n, bins), float32."""
-        return np.concatenate(self._expected)
+        return np.concatenate(self._expected) if self._expected else np.empty((0, len(self._scale)), np.float32)
 
     @property
     def n_evaluations(self) -> int:
         """Evaluations of the engine so far."""
-        return len(self.pool)
+        return len(self.pool) + self._left_behind
 
     def _first(self) -> Proposal:
         shape = self.neural.sample(_SHAPE_DRAWS, self.rng)
@@ -165,7 +176,7 @@ class Correction:
 
     def propose(self) -> np.ndarray:
         """Points in z that the engine is to be asked for, shape (n, d)."""
-        left = self.options.max_evaluations - self.n_evaluations
+        left = self._limit - self.n_evaluations
         self._drawn = self.final.sample(min(self._wanted(), left), self.rng)
         return self._drawn
 
@@ -200,7 +211,7 @@ class Correction:
             self._after_draws()
         else:
             self._judge()
-        if not self.done and self.n_evaluations >= self.options.max_evaluations:
+        if not self.done and self.n_evaluations >= self._limit:
             self.done = self.budget_spent = True
 
     def likelihood(self, expected: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +233,10 @@ class Correction:
 
     def take(self, refinement) -> None:
         """Go on from where a :class:`~xsixsa.correction.refine.Refinement` of these draws has ended."""
+        # Draws are no longer in the order in which their expected counts were kept.
+        self._left_behind, self._expected = self.n_evaluations + refinement.problem.n_evaluations, []
         self.pool = refinement.pool
+        self._left_behind -= len(self.pool)
         if refinement.final is not None:
             self.final, self.final_log_weights = refinement.final, refinement.final_log_weights
         self.history += refinement.history
@@ -267,7 +281,7 @@ class Correction:
         Beside them a wide density around the network's draws, which is where other modes would be, and the prior. The
         network itself would cost more here than all the rest.
         """
-        log_w = self.pool.honest_log_weights()
+        log_w = self.pool.honest_log_weights(everything=True)
         self._judged, self.final_log_weights = False, np.empty(0)
         if not np.isfinite(log_w).any():
             return  # nothing to fit to: draw again

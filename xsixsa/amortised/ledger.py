@@ -1,17 +1,20 @@
-"""Draws with the density of the proposal that made each: all that weights need which no fit has seen.
+"""Draws of a few proposals with the densities that their weights need, and no others.
 
-The pool of a run keeps the density of every proposal at every draw. With thousands of spectra that is most of the work,
-and honest weights (:meth:`xsixsa.correction.pool.Pool.honest_log_weights`) do not use it.
+The pool of a run keeps the density of every proposal at every draw. With thousands of spectra the network's would be
+most of the work: its draws count until there is something better, and then no longer.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from xsixsa.correction.pool import Draws, Pool
+from xsixsa.correction.pool import ENOUGH_OTHERS, Draws, Pool
 from xsixsa.inference.proposals import Proposal, log_standard_normal
 
 __all__ = ["Ledger", "kish"]
+
+# Draws of each proposal that a refinement gets.
+_HANDED_ON = 500
 
 
 def kish(log_weights: np.ndarray) -> float:
@@ -45,6 +48,7 @@ class Ledger:
         self._z: list[np.ndarray] = []
         self._log_l: list[np.ndarray] = []
         self._log_q: list[np.ndarray] = []
+        self._elsewhere: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._z))
@@ -52,7 +56,7 @@ class Ledger:
     @property
     def used(self) -> int:
         """Draws of the proposals that count."""
-        return int(np.sum(np.concatenate(self._batch) >= self.first)) if self._batch else 0
+        return int(np.sum(np.concatenate(self._batch) >= self._first_used)) if self._batch else 0
 
     @property
     def z(self) -> np.ndarray:
@@ -76,13 +80,22 @@ class Ledger:
         return log_standard_normal(z) + log_l - log_q
 
     def honest_log_proposal(self, everything: bool = False) -> np.ndarray:
-        """See :meth:`xsixsa.correction.pool.Pool.honest_log_proposal`; ``inf`` for draws that weigh nothing."""
-        first = 0 if everything else self.first
+        """See :meth:`xsixsa.correction.pool.Pool.honest_log_proposal`; ``inf`` for draws that weigh nothing.
+
+        Parameters
+        ----------
+        everything
+            Count all proposals, each by the effective size of its own draws: no posterior, but it shows what only the
+            dropped ones met.
+        """
         own, batch = np.concatenate(self._log_q), np.concatenate(self._batch)
         raw = log_standard_normal(self.z) + self.log_likelihood - own
         number = len(self.proposals)
-        sizes = np.array([kish(raw[batch == k]) if k >= first else 0.0 for k in range(number)])
         counts = np.bincount(batch, minlength=number)
+        sizes = np.array([kish(raw[batch == k]) for k in range(number)])
+        if not everything:
+            sizes[: self._first_used] = 0.0
+            sizes = self._expected_sizes(raw, own, batch, counts, sizes)
         if not sizes.sum() > 0:
             sizes = counts.astype(float)
         # Squared over draws, as there: the heavy weights of a poor proposal stay out of the tail.
@@ -91,23 +104,64 @@ class Ledger:
             factor = np.log(counts) - np.log(share / share.sum())
         return own + factor[batch]
 
+    @property
+    def _first_used(self) -> int:
+        """The network's draws, the first ones, no longer count where there are others."""
+        return max(self.first, 1 if len(self.proposals) > 1 else 0)
+
+    def _expected_sizes(self, raw, own, batch, counts, sizes) -> np.ndarray:
+        """As in a pool: the effective size that the draws of all others expect of a proposal.
+
+        Judged by their own draws alone, those that missed a tail would look better than those that met it.
+        """
+        used = np.flatnonzero(sizes > 0)
+        if len(used) < 2:
+            return sizes
+        log_target, expected = raw + own, sizes.copy()
+        with np.errstate(divide="ignore"):
+            pooled = raw - (np.log(counts) - np.log(sizes / sizes.sum()))[batch]
+        top = pooled.max()
+        log_evidence = top + np.log(np.exp(pooled - top).sum())
+        for k in used:
+            others = np.where(batch == k, -np.inf, pooled)
+            if kish(others) < ENOUGH_OTHERS:
+                continue
+            rows = np.isfinite(others)
+            weights = np.exp(others[rows] - others[rows].max())
+            ratio = log_target[rows] - self._density_of(k)[rows] - log_evidence
+            # 1 / efficiency = E_posterior[weight] in units of the evidence
+            inverse = np.log(weights @ np.exp(np.minimum(ratio, 300.0)) / weights.sum())
+            expected[k] = counts[k] * np.exp(-max(inverse, 0.0))
+        return expected
+
+    def _density_of(self, k: int) -> np.ndarray:
+        """Log density of proposal `k` at all draws so far, shape (n,)."""
+        z, known = self.z, self._elsewhere.get(k, np.empty(0))
+        if len(known) < len(z):
+            known = np.concatenate([known, self.proposals[k].log_prob(z[len(known) :])])
+            self._elsewhere[k] = known
+        return known
+
     def honest_log_weights(self, everything: bool = False) -> np.ndarray:
         """See :meth:`xsixsa.correction.pool.Pool.honest_log_weights`; `everything` counts from the first proposal."""
         return log_standard_normal(self.z) + self.log_likelihood - self.honest_log_proposal(everything)
 
     @property
     def log_evidence(self) -> float:
-        """Log-evidence from all draws, each proposal in proportion to the effective size of its draws."""
+        """Log-evidence from the draws that count, combined as in :meth:`honest_log_weights`."""
         log_w = self.honest_log_weights()
         most = log_w.max(initial=-np.inf)
         return float(most + np.log(np.exp(log_w - most).sum())) if np.isfinite(most) else -np.inf
 
     def pool(self) -> Pool:
-        """The same draws as a pool, which refinement works on."""
+        """A few hundred draws of each proposal as a pool, which refinement works on.
+
+        The others would add little to what is to come but the heavy weights that made a refinement necessary.
+        """
         pool = Pool(self.dim)
         batch = np.concatenate(self._batch) if self._batch else np.empty(0, int)
         z, log_l = self.z, self.log_likelihood
         for k, proposal in enumerate(self.proposals):
-            rows = batch == k
+            rows = np.flatnonzero(batch == k)[:_HANDED_ON]
             pool.add(proposal, Draws(z[rows], log_l[rows], np.where(np.isfinite(log_l[rows]), 0, 1)))
         return pool

@@ -14,10 +14,10 @@ from scipy.special import logsumexp
 
 from xsixsa.inference.proposals import log_standard_normal
 
-__all__ = ["Draws", "Pool", "effective_size"]
+__all__ = ["ENOUGH_OTHERS", "Draws", "Pool", "effective_size"]
 
-# Other proposals' draws judge one where they have this effective size.
-_ENOUGH_OTHERS = 100.0
+ENOUGH_OTHERS = 100.0
+"""Other proposals' draws judge one where they have this effective size."""
 
 
 def effective_size(log_weights: np.ndarray) -> float:
@@ -133,7 +133,7 @@ class Pool:
         log_evidence = logsumexp(pooled)
         for k, count in enumerate(self.counts):
             others = np.where(batch == k, -np.inf, pooled)
-            if effective_size(others) < _ENOUGH_OTHERS:
+            if effective_size(others) < ENOUGH_OTHERS:
                 continue
             others -= logsumexp(others)
             # 1 / efficiency = E_posterior[weight] in units of the evidence
