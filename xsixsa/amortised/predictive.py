@@ -37,6 +37,8 @@ _LEAST = 20
 _FARTHEST = 6.0
 # Draws whose C lies farther above the best than this hardly shape the minimum.
 _NEAR = 12.0
+# A minimum whose C is this far from what its quadratic promised is looked for once more among draws this much closer.
+_KEPT, _TIGHTER = 0.02, 0.4
 
 
 @dataclass(frozen=True)
@@ -201,22 +203,41 @@ class _Job:
         expected, valid = self.evaluate(z.reshape(m * k, -1))
         expected, valid = expected.reshape(m, k, -1), valid.reshape(m, k)
         lowest, best, guess = np.empty(m), np.empty((m, z.shape[2])), np.empty((m, z.shape[2]))
+        promised = np.empty(m)
         for i in range(m):
             c = np.where(valid[i], self.statistic.rows(counts[i], expected[i]), np.inf)
             first = int(np.argmin(c))
             lowest[i], best[i] = c[first], z[i, first]
-            guess[i] = self._minimum(counts[i], z[i][valid[i]], expected[i][valid[i]], c[valid[i]])
-        expected, valid = self.evaluate(guess)
-        c = np.where(valid, self.statistic.rows(counts, expected), np.inf)
-        better = c < lowest
-        return np.where(better, c, lowest), np.where(better[:, None], guess, best)
+            guess[i], promised[i] = self._minimum(counts[i], z[i][valid[i]], expected[i][valid[i]], c[valid[i]])
+        found, ok = self.evaluate(guess)
+        c = np.where(ok, self.statistic.rows(counts, found), np.inf)
+        lowest, best = np.where(c < lowest, c, lowest), np.where((c < lowest)[:, None], guess, best)
+        # Where the quadratic does not keep its promise, a tighter one around the best point so far.
+        again = np.flatnonzero(~(np.abs(c - promised) < _KEPT))
+        if len(again):
+            spread = _TIGHTER * np.maximum(z[again].std(axis=1), 1e-6)
+            near = best[again, None] + spread[:, None] * self.rng.standard_normal((len(again), k, z.shape[2]))
+            near = np.clip(near, -_FARTHEST, _FARTHEST)
+            near[:, 0] = best[again]
+            expected, valid = self.evaluate(near.reshape(len(again) * k, -1))
+            expected, valid = expected.reshape(len(again), k, -1), valid.reshape(len(again), k)
+            for j, i in enumerate(again):
+                c = np.where(valid[j], self.statistic.rows(counts[i], expected[j]), np.inf)
+                guess[i], _ = self._minimum(counts[i], near[j][valid[j]], expected[j][valid[j]], c[valid[j]])
+            found, ok = self.evaluate(guess[again])
+            c = np.where(ok, self.statistic.rows(counts[again], found), np.inf)
+            better = c < lowest[again]
+            lowest[again[better]], best[again[better]] = c[better], guess[again[better]]
+        return lowest, best
 
-    def _minimum(self, counts: np.ndarray, z: np.ndarray, expected: np.ndarray, c: np.ndarray) -> np.ndarray:
-        """Where the statistic is lowest on a quadratic for the logarithm of the expected counts."""
+    def _minimum(
+        self, counts: np.ndarray, z: np.ndarray, expected: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Where the statistic is lowest on a quadratic for the logarithm of the expected counts, and how low."""
         from scipy.optimize import minimize
 
         if len(z) < 2:
-            return np.zeros(self.net.prior.dim)
+            return np.zeros(self.net.prior.dim), np.inf
         first = int(np.argmin(c))
         scale = np.maximum(z.std(axis=0), 1e-6)
         y = (z - z[first]) / scale
@@ -232,7 +253,7 @@ class _Job:
         found = minimize(
             statistic, np.zeros(y.shape[1]), method="L-BFGS-B", bounds=list(zip(-reach, reach, strict=True))
         )
-        return np.clip(z[first] + scale * found.x, -_FARTHEST, _FARTHEST)
+        return np.clip(z[first] + scale * found.x, -_FARTHEST, _FARTHEST), float(found.fun)
 
 
 def _quadratic(y: np.ndarray) -> np.ndarray:
