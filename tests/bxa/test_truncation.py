@@ -227,3 +227,14 @@ def test_nested_sampling_on_two_modes():
     weighted = results["weighted_samples"]
     second = weighted["weights"][weighted["points"][:, 0] > 0].sum() / weighted["weights"].sum()
     assert second == pytest.approx(0.2, abs=0.06)
+
+
+def test_what_is_lost_is_what_other_draws_would_say():
+    """Few points do not reach the border, and say themselves that nothing lies beyond it."""
+    rng = np.random.default_rng(9)
+    prior = Prior.build(gaussian(np.eye(6), np.zeros(6))[0], {})
+    z = 0.1 * rng.standard_normal((1_500, 6))
+    density, weights = -0.5 * (z**2).sum(axis=1) / 0.01, np.full(len(z), 1 / len(z))
+    t = truncation_of_points(prior, z, density, weights, quantile=0.02, margin=0.0, rng=1)
+    beyond = (~t.region.contains(0.1 * rng.standard_normal((100_000, 6)))).mean()
+    assert t.lost > beyond > t._outside(z, weights)

@@ -1,17 +1,18 @@
 """Bent ellipsoids: the mass is exact, the map is the restricted prior, and strongly bent posteriors get one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
-from scipy.stats import kstest
+from scipy.special import gammaln, ndtr
+from scipy.stats import chi, kstest
 
 from tests.core.analytic import from_residuals, parameter
 from xsixsa.bxa.edges import check_edges
 from xsixsa.bxa.make import truncate_session
 from xsixsa.bxa.region import Cell, Region
-from xsixsa.bxa.tube import Tube, tube_around
+from xsixsa.bxa.tube import Tube, _ball, _ball_inverse, tube_around
 from xsixsa.prior import Prior
 
 
@@ -73,8 +74,11 @@ def test_it_stays_within_the_prior_or_there_is_none():
 def test_its_edges():
     tube, names = made(), ["a", "b", "c", "d"]
     assert [(axis, upper) for axis in range(4) for upper in (False, True) if tube.cut(axis, upper)] == [(1, True)]
-    v = np.random.default_rng(7).random((5_000, 4))
-    v[:, 1] = 1 - 1e-3 * v[:, 1]
+    rng = np.random.default_rng(7)
+    v = rng.random((5_000, 4))
+    direction = rng.standard_normal((5_000, 3))
+    v[:, 1:] = ndtr(4.0 * direction / np.linalg.norm(direction, axis=1)[:, None])  # chi(3) exceeds 4 in 1 of 900 draws
+    assert tube.beyond(v, 1, True) == pytest.approx(np.full(5_000, chi.sf(4.0, 3)))
     check = check_edges(Region([tube]), v, np.ones(5_000), names)
     assert not check.passed and "of the bent ellipsoid in b, c, d" in str(check)
     z = tube.from_cube(v)
@@ -111,3 +115,39 @@ def test_a_strongly_bent_posterior_gets_one_and_the_evidence_is_right():
     error = w.std() / w.mean() / np.sqrt(len(w))
     assert np.log(w.mean()) + t.log_mass == pytest.approx(expected, abs=4 * error + 2e-3)
     assert set(t.bounds) == set(t.names) and all(-5 <= a < b <= 5 for a, b in t.bounds.values())
+
+
+def test_ellipsoids_inside_stay_ellipsoids_in_the_cube():
+    """Nested sampling draws its regions as ellipsoids in the cube: those of a likelihood off the middle must fit."""
+    rng, m = np.random.default_rng(8), 6
+    g = rng.standard_normal((20_000, m))
+    g *= (0.4 * rng.random(20_000) ** (1 / m) / np.linalg.norm(g, axis=1))[:, None]
+    g[:, 0] += 0.3
+    v = _ball_inverse(g)
+    assert _ball(v) == pytest.approx(g, abs=1e-9)
+    left = v - v.mean(axis=0)
+    far = np.einsum("ij,ij->i", left, np.linalg.solve(np.cov(v.T), left.T).T).max()
+    around = np.exp(0.5 * m * np.log(np.pi * far) - gammaln(0.5 * m + 1) + 0.5 * np.linalg.slogdet(np.cov(v.T))[1])
+    assert around < 2.5 * 0.4**m
+
+
+def test_one_that_cuts_the_posterior_is_detected_and_widened():
+    session, expected = strongly_bent()
+    t = truncate_session(session, Prior.build(session, {}), np.random.default_rng(1))
+    tube = t.region.cells[0]
+    small = Tube(tube.spine, tube.low, tube.high, tube.along, tube.turn, tube.across, tube.centre, 2.2 * tube.matrix)
+    wrong, rng = replace(t, region=Region([small])), np.random.default_rng(2)
+
+    def evidence(truncation):
+        v = rng.random((200_000, 5))
+        w = np.exp(-0.5 * session._statistic(truncation.transform(v)))
+        results = {"logz": np.log(w.mean()), "logzerr": w.std() / w.mean() / 447, "weighted_samples": {}}
+        results["weighted_samples"] |= {"upoints": v, "weights": w / w.sum()}
+        return truncation.evidence(results)
+
+    first = evidence(wrong)
+    assert not first.edges.passed and first.log_evidence < expected - 0.05
+    for _ in range(4):
+        wrong = wrong.widened(evidence(wrong).edges)
+    last = evidence(wrong)
+    assert last.edges.passed and last.log_evidence == pytest.approx(expected, abs=4 * last.log_evidence_err)

@@ -12,7 +12,7 @@ from xsixsa.bxa.tube import Tube
 __all__ = ["Edge", "EdgeCheck", "check_edges"]
 
 STRIP = 0.05
-"""Width of the strip beside an edge, as a share of the prior mass kept along that axis."""
+"""Width of the strip beside an edge, as a share of the prior mass kept along that axis, or within that surface."""
 TOLERANCE = 2e-3
 """Posterior mass allowed in one strip."""
 _NAMED = 0.3
@@ -100,8 +100,7 @@ def check_edges(
             for upper in (False, True):
                 if not cell.cut(axis, upper):
                     continue
-                x = own[:, axis]
-                beside = (which == i) & ((x > 1 - STRIP) if upper else (x < STRIP))
+                beside = (which == i) & (cell.beyond(own, axis, upper) < STRIP)
                 label = _label(cell, axis, upper, names, i if len(region.cells) > 1 else None)
                 edges.append(Edge(i, axis, upper, float(weights[beside].sum()), label))
     return EdgeCheck(tuple(sorted(edges, key=lambda e: -e.mass)), tolerance)

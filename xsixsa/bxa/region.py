@@ -171,6 +171,10 @@ class Cell:
         low, high = self.outer
         return bool(high[axis] < EDGE) if upper else bool(low[axis] > -EDGE)
 
+    def beyond(self, v: np.ndarray, axis: int, upper: bool) -> np.ndarray:
+        """Share of the prior mass, along the axis, between points v of the cell's cube (n, d) and that edge; (n,)."""
+        return 1 - v[:, axis] if upper else v[:, axis]
+
     def moved(self, axis: int, upper: bool, share: float) -> Cell:
         """The cell with one side moved outwards by `share` of its width there."""
         knots, low, high = self.knots.copy(), self.low.copy(), self.high.copy()

@@ -14,7 +14,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.stats import chi2
 
 from xsixsa.bxa.region import EDGE, Cell, Region, disjoint
-from xsixsa.bxa.tube import tube_around
+from xsixsa.bxa.tube import Tube, tube_around
 from xsixsa.correction.mixture import fit_student_mixture
 from xsixsa.correction.unfold import Unfolded, Unfolding
 from xsixsa.errors import UsageError
@@ -25,8 +25,7 @@ _FEWEST = 12  # points for each dimension that a cell of its own rests on
 _LEAST_GAP = 0.02  # of the spread, for a gap worth a try
 _SPLIT_GAIN = 0.7  # several cells instead of one where they hold less than this share of its mass
 _BEND_GAIN = 0.5  # the same for a bent cell instead of a straight one
-# The same for a bent ellipsoid instead of a cell: it is drawn around evaluated points alone, a poorer outline.
-_TUBE_GAIN = 0.05
+_STRAY = 10.0  # draws that make it larger than this have strayed from the evaluated points
 _FREE_GAIN = 1.5  # an edge that could be dropped at this price is no edge: nested sampling hardly notices
 _SPINES = 3
 _MOST_KNOTS = 9
@@ -112,7 +111,8 @@ def free_region(groups: Sequence[np.ndarray], margin: float, points: np.ndarray 
     margin
         Room on each side, as a share of the width.
     points
-        The evaluated ones alone, shape (n, d): a strongly bent posterior is put into an ellipsoid that bends with them.
+        The evaluated ones alone, shape (n, d): a single mode is put into a bent ellipsoid around them where that holds
+        less of the prior.
     """
     drawn = np.concatenate(groups)
     whole = _best_cell(drawn, margin)
@@ -130,11 +130,18 @@ def free_region(groups: Sequence[np.ndarray], margin: float, points: np.ndarray 
             if region.log_mass < whole.log_mass + np.log(_SPLIT_GAIN):
                 return region
     cell = _without_idle_edges(whole)
-    # Draws of the mixture stray where a long posterior bends; evaluated points do not.
-    tube = tube_around(points, margin) if points is not None and len(groups) == 1 else None
-    if tube is not None and tube.log_mass < cell.log_mass + np.log(_TUBE_GAIN):
+    tube = _tube(points, drawn, margin) if points is not None and len(groups) == 1 else None
+    if tube is not None and tube.log_mass < cell.log_mass:
         return Region([tube])
     return Region([cell])
+
+
+def _tube(points: np.ndarray, drawn: np.ndarray, margin: float) -> Tube | None:
+    """Around the draws of the mixture as well, unless they stray, as they do where a long posterior bends strongly."""
+    tight, wide = tube_around(points, margin), tube_around(drawn, margin)
+    if tight is None or wide is None or wide.log_mass > tight.log_mass + np.log(_STRAY):
+        return tight
+    return wide
 
 
 def _in_order(cells: list[Cell]) -> list[Cell]:

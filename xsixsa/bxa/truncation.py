@@ -25,11 +25,13 @@ __all__ = ["KINDS", "Evidence", "Truncation", "truncation_of_points"]
 KINDS = ("region", "box")
 QUANTILE = 1e-4
 MARGIN = 0.08
-_FORMAT = 1
+_FORMAT = 2  # what the unit cube means: points of a run are of use with the very same map only
 _WIDENING = 0.5  # of the width, for each side that a run found too tight
 _STEP = 0.1  # the same while the region is made
 _MOST_WIDENINGS = 20
 _OWN_TOLERANCE = 1e-4
+_FOLDS = 2
+_LEAST_FOLD = 100  # points for each dimension
 
 
 class Evidence(NamedTuple):
@@ -78,7 +80,8 @@ class Truncation:
     quantile, margin : float
         Posterior mass outside the highest-density region that the outline was drawn around, and the room left.
     lost : float
-        Posterior mass outside, as the points that the region was made from say.
+        Posterior mass outside: as the points that the region was made from say, or, where that is more, as each half of
+        them says of the region made from the other.
     n_evaluations : int
         What finding the region cost; 0 where a result brought it along.
     warnings : tuple of str
@@ -218,6 +221,10 @@ class Truncation:
         v, weights = self._posterior(run)
         return check_edges(self.region, v, weights, self.names, tolerance)
 
+    def _outside(self, z: np.ndarray, weights: np.ndarray) -> float:
+        """Weight of the points outside."""
+        return float(weights[~self.region.contains(z)].sum())
+
     def _posterior(self, run) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(run, Mapping):
             return run["weighted_samples"]["upoints"], run["weighted_samples"]["weights"]
@@ -273,6 +280,8 @@ class Truncation:
         """
         try:
             plain = json.loads(Path(path).read_text())
+            if plain["format"] != _FORMAT:
+                raise ValueError(f"format {plain['format']}, not {_FORMAT}: of another version of xsixsa")
             same = plain["prior"] == [str(d) for d in self.prior.distributions] and plain["names"] == self.names
             region = Region.from_dict(plain["region"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -357,10 +366,26 @@ def truncation_of_points(
         raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     if not 0 < quantile < 0.1 or not 0 <= margin <= 10:
         raise UsageError(f"quantile must lie in (0, 0.1) and margin in [0, 10], not {quantile!r} and {margin!r}")
-    inside = np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
-    groups = outlines(z[inside], weights[inside], quantile, margin, np.random.default_rng(rng))
-    region = box_region(groups, margin) if kind == "box" else free_region(groups, margin, z[inside])
-    truncation = Truncation(prior, region, kind, quantile, margin, **more)
+    rng = np.random.default_rng(rng)
+    shape = {"kind": kind, "quantile": quantile, "margin": margin}
+    truncation = _around(prior, z, log_density, weights, rng, shape, more)
+    lost = truncation._outside(z, weights)
+    part = rng.integers(_FOLDS, size=len(z))
+    if np.bincount(part[_dense(z, log_density, weights, quantile)], minlength=_FOLDS).min() > _LEAST_FOLD * z.shape[1]:
+        lost = max(lost, _lost_elsewhere(prior, z, log_density, weights, part, rng, shape))
+    return replace(truncation, lost=lost)
+
+
+def _dense(z: np.ndarray, log_density: np.ndarray, weights: np.ndarray, quantile: float) -> np.ndarray:
+    """Which points belong to the highest-density region."""
+    return np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
+
+
+def _around(prior: Prior, z, log_density, weights, rng, shape: Mapping, more: Mapping) -> Truncation:
+    inside, margin = _dense(z, log_density, weights, shape["quantile"]), shape["margin"]
+    groups = outlines(z[inside], weights[inside], shape["quantile"], margin, rng)
+    region = box_region(groups, margin) if shape["kind"] == "box" else free_region(groups, margin, z[inside])
+    truncation = Truncation(prior, region, **shape, **more)
     for _ in range(_MOST_WIDENINGS):
         # What the points themselves say: next to no mass may lie beside an edge.
         kept = truncation.region.contains(z) & (weights > 0)
@@ -369,4 +394,14 @@ def truncation_of_points(
         if check.passed:
             break
         truncation = truncation.widened(check, _STEP)
-    return replace(truncation, lost=float(weights[~truncation.region.contains(z)].sum()))
+    return truncation
+
+
+def _lost_elsewhere(prior: Prior, z, log_density, weights, part: np.ndarray, rng, shape: Mapping) -> float:
+    """Posterior mass outside as points say that a region was not made from (cross-validation: rather too much)."""
+    found = 0.0
+    for k in range(_FOLDS):
+        rest = part != k
+        made = _around(prior, z[rest], log_density[rest], weights[rest] / weights[rest].sum(), rng, shape, {})
+        found += made._outside(z[~rest], weights[~rest])
+    return found

@@ -32,6 +32,8 @@ _NEAR_END = 0.1
 _PROBES = 20_000
 _STEPS = 400  # towards the smallest ellipsoid
 _OUTERMOST = 2_000  # points that it is fitted to
+_BELOW_ONE = float(np.nextafter(1.0, 0.0))
+_LEAST = 1e-100
 
 
 class Tube:
@@ -82,9 +84,7 @@ class Tube:
     @property
     def outer(self) -> tuple[np.ndarray, np.ndarray]:
         """Bounds in z of the straight box around it along its own axes, both of shape (d,), from points inside."""
-        v = np.random.default_rng(0).random((_PROBES, self.dim))
-        v[:, len(self.spine)] = 1.0
-        z = self.from_cube(v)[:, self._order]
+        z = _to_normal(self._surface(np.random.default_rng(0), _PROBES))[:, self._order]
         low, high = z.min(axis=0), z.max(axis=0)
         room = 0.05 * (high - low)
         low, high = low - room, high + room
@@ -95,10 +95,15 @@ class Tube:
     @property
     def leaves_the_prior(self) -> np.ndarray:
         """Share of it that lies outside the prior along each parameter, shape (d,): must be 0 everywhere."""
-        v = np.random.default_rng(1).random((_PROBES, self.dim))
-        v[: _PROBES // 2, len(self.spine)] = 1.0  # half of them on the surface
-        u = self._to_u(v)
+        rng, half = np.random.default_rng(1), _PROBES // 2
+        u = np.concatenate([self._surface(rng, half), self._to_u(rng.random((half, self.dim)))])
         return ((u <= 0) | (u >= 1)).mean(axis=0)
+
+    def _surface(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Random points u of the surface, shape (n, d)."""
+        g = rng.standard_normal((n, len(self.centre)))
+        g /= np.sqrt((g**2).sum(axis=1))[:, None]
+        return self._place(rng.random((n, len(self.spine))), g)
 
     def _middle(self, s: np.ndarray) -> np.ndarray:
         return _monomials(s, _ALONG) @ self.along
@@ -113,10 +118,14 @@ class Tube:
 
     def _to_u(self, v: np.ndarray) -> np.ndarray:
         k = len(self.spine)
-        u = np.empty_like(v)
-        u[:, self.spine] = self.low + v[:, :k] * (self.high - self.low)
+        return self._place(v[:, :k], _ball(v[:, k:]))
+
+    def _place(self, share: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """Points u for shares of the spine's intervals, shape (n, k), and points of the ball, shape (n, m)."""
+        u = np.empty((len(g), self.dim))
+        u[:, self.spine] = self.low + share * (self.high - self.low)
         s = self._on_spine(u)
-        x = self.centre + np.linalg.solve(self.matrix, _ball(v[:, k:]).T).T
+        x = self.centre + np.linalg.solve(self.matrix, g.T).T
         y = np.zeros_like(x)
         for i in range(x.shape[1]):
             y[:, i] = x[:, i] + self._shift(s, y, i)
@@ -151,6 +160,14 @@ class Tube:
         if axis < len(self.spine):
             return bool(self.high[axis] < 1.0) if upper else bool(self.low[axis] > 0.0)
         return axis == len(self.spine) and upper
+
+    def beyond(self, v: np.ndarray, axis: int, upper: bool) -> np.ndarray:
+        """Share of the tube between points v of its cube and that edge, shape (n,); see :meth:`Cell.beyond`."""
+        k = len(self.spine)
+        if axis < k:
+            return 1 - v[:, axis] if upper else v[:, axis]
+        radius = np.sqrt((_normal(v[:, k:]) ** 2).sum(axis=1))
+        return special.gammaincc(0.5 * len(self.centre), 0.5 * radius**2)
 
     def label(self, axis: int, upper: bool, names: list[str]) -> str:
         """What an edge is called."""
@@ -202,33 +219,27 @@ def _inputs(s: np.ndarray, y: np.ndarray, i: int) -> np.ndarray:
     return np.clip(np.column_stack([s, y[:, : min(i, _BENDING)]]), -_RANGE, _RANGE)
 
 
+def _normal(v: np.ndarray) -> np.ndarray:
+    return special.ndtri(np.clip(v, 1e-300, _BELOW_ONE))
+
+
 def _ball(v: np.ndarray) -> np.ndarray:
-    """Uniform points of the unit ball for points of the unit cube, both of shape (n, m), m >= 2."""
-    m = v.shape[1]
-    left, g = v[:, 0] ** (1 / m), np.empty_like(v)
-    for i in range(m - 2):
-        # A coordinate of a direction in n dimensions follows Beta((n-1)/2, (n-1)/2) on [-1, 1].
-        half = 0.5 * (m - i - 1)
-        t = 2 * special.betaincinv(half, half, v[:, i + 1]) - 1
-        g[:, i] = left * t
-        left = left * np.sqrt(np.maximum(1 - t**2, 0.0))
-    g[:, -2], g[:, -1] = left * np.cos(2 * np.pi * v[:, -1]), left * np.sin(2 * np.pi * v[:, -1])
-    return g
+    """Uniform points of the unit ball for points of the unit cube, both of shape (n, m).
+
+    By way of the standard normal, whose radius follows a chi distribution. The map is smooth and, about the middle, a
+    mere scaling: ellipsoids there are nearly ellipsoids in the cube. Polar coordinates would tear them apart, and what
+    samples the cube builds its regions from ellipsoids.
+    """
+    m, x = v.shape[1], _normal(v)
+    radius = np.sqrt((x**2).sum(axis=1))
+    return x * (special.gammainc(0.5 * m, 0.5 * radius**2) ** (1 / m) / np.maximum(radius, _LEAST))[:, None]
 
 
 def _ball_inverse(g: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`_ball`; the first coordinate exceeds 1 outside."""
-    m = g.shape[1]
-    v = np.empty_like(g)
-    left = np.sqrt((g**2).sum(axis=1))
-    v[:, 0] = left**m
-    for i in range(m - 2):
-        half = 0.5 * (m - i - 1)
-        t = np.clip(g[:, i] / np.maximum(left, 1e-300), -1.0, 1.0)
-        v[:, i + 1] = special.betainc(half, half, 0.5 * (1 + t))
-        left = np.sqrt((g[:, i + 1 :] ** 2).sum(axis=1))
-    v[:, -1] = np.mod(np.arctan2(g[:, -1], g[:, -2]) / (2 * np.pi), 1.0)
-    return v
+    """Inverse of :func:`_ball`; points outside come to lie on the surface."""
+    m, radius = g.shape[1], np.sqrt((g**2).sum(axis=1))
+    far = np.sqrt(2 * special.gammaincinv(0.5 * m, np.minimum(radius**m, _BELOW_ONE)))
+    return special.ndtr(g * (far / np.maximum(radius, _LEAST))[:, None])
 
 
 def tube_around(z: np.ndarray, margin: float) -> Tube | None:
