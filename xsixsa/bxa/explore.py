@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsixsa.correction.explore import find_modes
-from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.mixture import temper
 from xsixsa.correction.pool import Pool
-from xsixsa.correction.unfold import Unfolded, Unfolding
+from xsixsa.correction.unfold import Unfolded, Unfolding, unfolded_mixture
 from xsixsa.errors import SessionError
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal
@@ -119,8 +119,7 @@ def _straightened_mixture(pool: Pool, factor: float, df: float, rng) -> Unfolded
     weights, _ = temper(pool.log_weights(), _WARM * pool.dim)
     used = weights > 0
     unfolding = Unfolding.best(pool.z[used], weights[used])
-    mixture = fit_student_mixture(unfolding.forward(pool.z[used]), weights[used], rng)
-    return Unfolded(unfolding, mixture.widened(factor, df=df))
+    return unfolded_mixture(unfolding, pool.z, weights, rng, factor, df)
 
 
 def _outline(problem: Problem, pool: Pool, rng) -> None:

@@ -9,10 +9,10 @@ from scipy.special import ndtr, ndtri
 
 from xsixsa.correction.emulator import Emulator, EmulatorOptions
 from xsixsa.correction.evidence import pareto_k
-from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.mixture import temper
 from xsixsa.correction.pool import effective_size
 from xsixsa.correction.sir import systematic_rows
-from xsixsa.correction.unfold import Unfolded, Unfolding
+from xsixsa.correction.unfold import Unfolding, unfolded_mixture
 from xsixsa.errors import UsageError
 from xsixsa.inference.proposals import log_standard_normal
 
@@ -114,8 +114,7 @@ def emulate(
         )
     flat, _ = temper(np.log(w), 1000.0, most=0.8)
     unfolding = Unfolding(z, flat)
-    mixture = fit_student_mixture(unfolding.forward(z), flat, rng, 3 + z.shape[1]).widened(1.1, df=5.0)
-    proposal = Unfolded(unfolding, mixture)
+    proposal = unfolded_mixture(unfolding, z, flat, rng, 1.1, components=3 + z.shape[1])
     drawn = proposal.sample(int(n) * oversampling, rng)
     log_q, log_l = proposal.log_prob(drawn), emulator.log_likelihood(drawn)
     log_w = log_standard_normal(drawn) + log_l - log_q

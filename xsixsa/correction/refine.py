@@ -16,10 +16,10 @@ import numpy as np
 from xsixsa.correction.emulator import screen
 from xsixsa.correction.evidence import THIN, mass_not_covered, pareto_k
 from xsixsa.correction.explore import Modes, find_modes, follow, starting_points
-from xsixsa.correction.mixture import fit_student_mixture, temper
+from xsixsa.correction.mixture import temper
 from xsixsa.correction.patch import excess_weights
 from xsixsa.correction.pool import Pool, effective_size
-from xsixsa.correction.unfold import Unfolded, Unfolding
+from xsixsa.correction.unfold import Unfolded, Unfolding, unfolded_mixture
 from xsixsa.inference.flow import WhitenedFlow
 from xsixsa.inference.problem import BudgetSpent, Problem
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal, Proposal, log_standard_normal
@@ -154,11 +154,7 @@ class Refinement:
         return (Unfolding if simplest else Unfolding.best)(self.pool.z[used], weights[used])
 
     def _unfolded_mixture(self, unfolding: Unfolding, weights: np.ndarray, rng, factor: float, lean=None) -> Proposal:
-        """Student t mixture fitted in straightened coordinates, its scales widened by `factor`."""
-        used = weights > 0
-        x = unfolding.forward(self.pool.z[used])
-        mixture = fit_student_mixture(x, weights[used], rng, self._components, lean=lean)
-        return Unfolded(unfolding, mixture.widened(factor, df=5.0))
+        return unfolded_mixture(unfolding, self.pool.z, weights, rng, factor, components=self._components, lean=lean)
 
     @property
     def _components(self) -> int:

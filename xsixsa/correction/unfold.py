@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from xsixsa.correction.mixture import fit_student_mixture
 from xsixsa.inference.proposals import Proposal
 
-__all__ = ["Unfolded", "Unfolding"]
+__all__ = ["Unfolded", "Unfolding", "unfolded_mixture"]
 
 # Polynomials are used within this many standard deviations and held constant beyond, where they would run away.
 _RANGE = 4.0
@@ -157,3 +158,32 @@ class Unfolded(Proposal):
 
     def log_prob(self, z):
         return self.inner.log_prob(self.unfolding.forward(z)) + self.unfolding.log_det
+
+
+def unfolded_mixture(
+    unfolding: Unfolding,
+    z: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+    factor: float,
+    df: float = 5.0,
+    **options,
+) -> Unfolded:
+    """Student t mixture of weighted points, fitted in straightened coordinates: its tails follow a bend.
+
+    Parameters
+    ----------
+    unfolding
+        The coordinates.
+    z, weights
+        Points of shape (n, d) and their weights, sum 1, shape (n,).
+    rng
+        Source of randomness.
+    factor, df
+        Its scales are multiplied by the one, its degrees of freedom set to the other, after the fit.
+    **options
+        For :func:`~xsixsa.correction.mixture.fit_student_mixture`.
+    """
+    used = weights > 0
+    mixture = fit_student_mixture(unfolding.forward(z[used]), weights[used], rng, **options)
+    return Unfolded(unfolding, mixture.widened(factor, df=df))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xsixsa.errors import SessionError
 from xsixsa.session.parameters import ModelPart
 from xsixsa.session.records import Parameter, Reason
 
@@ -124,6 +125,11 @@ class Evaluator:
                     said = f"its model has {size} bins, not {bins}"
             if not reached:
                 self.unreached[number] = said
+
+    def refuse_unreached(self, names: Mapping[int, str]) -> None:
+        """Raise SessionError when no source reaches a spectrum; `names` of all spectra by number."""
+        for number, said in self.unreached.items():
+            raise SessionError(f"no model reaches spectrum {number} ({names[number]})" + (f": {said}" if said else ""))
 
     @property
     def block_size(self) -> int:

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from xsixsa.errors import UsageError
 from xsixsa.session.evaluator import Evaluator
 from xsixsa.session.isolated import isolated, set_limits
 from xsixsa.session.parameters import Key, ModelPart
@@ -37,18 +38,24 @@ def compute_fluxes(
     parts: Sequence[ModelPart],
     parameters: Sequence[Parameter],
     evaluator: Evaluator,
-    theta: NDArray[np.float64],
+    theta: ArrayLike,
     energies: tuple[float, float],
     seconds: float,
     redshift: float | None = None,
     widening: Mapping[Key, tuple[float, float]] | None = None,
 ) -> Fluxes:
     """Fluxes, or luminosities at a redshift, at (n, d) theta in a copy of the session; see `Session.fluxes`."""
+    theta = np.atleast_2d(np.asarray(theta, dtype=np.float64))
+    if theta.shape[1] != len(parameters):
+        raise UsageError(f"theta has shape {theta.shape}, but there are {len(parameters)} free parameters")
+    low, high = (float(e) for e in energies)
+    if not 0 < low < high:
+        raise UsageError(f"energies {low:g}-{high:g} keV are no range")
 
     def ask() -> dict[str, Any]:
         if widening:
             set_limits(xspec, parts, widening)
-        return _in_copy(xspec, parts, evaluator, theta[inside], energies, redshift)
+        return _in_copy(xspec, parts, evaluator, theta[inside], (low, high), redshift)
 
     inside = np.all([(p.min <= t) & (t <= p.max) for p, t in zip(parameters, theta.T, strict=True)], axis=0)
     answer = isolated(xspec, ask, seconds)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from xsixsa.errors import SessionError
+import numpy as np
+from numpy.typing import ArrayLike
+
+from xsixsa.errors import SessionError, UsageError
 from xsixsa.session.defaults import default_limits
 from xsixsa.session.records import Parameter
 
@@ -16,12 +19,14 @@ __all__ = [
     "Key",
     "ModelPart",
     "RawParameter",
+    "expression_of",
     "find_parameter",
     "free_parameters",
     "key_of",
     "read_model",
     "read_parameters",
     "set_arguments",
+    "values_within_limits",
 ]
 
 Key = tuple[str, int, int]
@@ -81,6 +86,32 @@ def set_arguments(parts: Sequence[ModelPart], values: Mapping[Key, float | str])
         if changes:
             arguments += [part.model, changes]
     return arguments
+
+
+def expression_of(parts: Sequence[ModelPart]) -> str:
+    """The model; several sources as ``name: expression`` joined by semicolons."""
+    by_source = {part.source: part.expression for part in parts}
+    if list(by_source) == [""]:
+        return by_source[""]
+    return "; ".join(f"{name or 'unnamed'}: {expression}" for name, expression in by_source.items())
+
+
+def values_within_limits(theta: ArrayLike, parameters: Sequence[Parameter]) -> list[float]:
+    """One value for each parameter, as XSPEC takes them.
+
+    Raises
+    ------
+    UsageError
+        Their number is wrong, or one is not finite or outside the hard limits, where XSPEC would keep the old one.
+    """
+    values = np.asarray(theta, dtype=np.float64).ravel().tolist()
+    if len(values) != len(parameters):
+        names = ", ".join(p.name for p in parameters)
+        raise UsageError(f"{len(values)} values for {len(parameters)} free parameters ({names})")
+    for p, value in zip(parameters, values, strict=True):
+        if not p.min <= value <= p.max:
+            raise UsageError(f"{p.name} = {value:.6g} is outside its hard limits [{p.min:.6g}, {p.max:.6g}]")
+    return values
 
 
 def read_model(xspec: ModuleType) -> tuple[ModelPart, ...]:

@@ -26,11 +26,13 @@ from xsixsa.session.parameters import (
     Key,
     ModelPart,
     RawParameter,
+    expression_of,
     find_parameter,
     key_of,
     read_model,
     read_parameters,
     set_arguments,
+    values_within_limits,
 )
 from xsixsa.session.pool import Pool
 from xsixsa.session.pool.process import quiet_engine
@@ -117,10 +119,7 @@ class Session:
     @property
     def model_expression(self) -> str:
         """The model; several sources as ``name: expression`` joined by semicolons."""
-        by_source = {part.source: part.expression for part in self._parts}
-        if list(by_source) == [""]:
-            return by_source[""]
-        return "; ".join(f"{name or 'unnamed'}: {expression}" for name, expression in by_source.items())
+        return expression_of(self._parts)
 
     @property
     def fingerprint(self) -> str:
@@ -273,10 +272,7 @@ class Session:
 
     def _evaluator(self) -> Evaluator:
         evaluator = Evaluator(self._xspec, self._parts, self.parameters, self._sizes(), self._scale)
-        for s in self._raw_spectra:
-            if s.index in evaluator.unreached:
-                said = evaluator.unreached[s.index]
-                raise SessionError(f"no model reaches spectrum {s.index} ({s.name})" + (f": {said}" if said else ""))
+        evaluator.refuse_unreached({s.index: s.name for s in self._raw_spectra})
         return evaluator
 
     def _self_check(self) -> Reading:
@@ -378,14 +374,8 @@ class Session:
         return self._fluxes(theta, energies, seconds, float(redshift))
 
     def _fluxes(self, theta: ArrayLike, energies: tuple[float, float], seconds: float, redshift=None) -> Fluxes:
-        theta = np.atleast_2d(np.asarray(theta, dtype=np.float64))
-        if theta.shape[1] != len(self.parameters):
-            raise UsageError(f"theta has shape {theta.shape}, but there are {len(self.parameters)} free parameters")
-        low, high = (float(e) for e in energies)
-        if not 0 < low < high:
-            raise UsageError(f"energies {low:g}-{high:g} keV are no range")
         self.check_unchanged()
-        task = (self._xspec, self._parts, self.parameters, self._evaluator(), theta, (low, high), seconds)
+        task = (self._xspec, self._parts, self.parameters, self._evaluator(), theta, energies, seconds)
         return compute_fluxes(*task, redshift, self._widening)
 
     def set_parameters(self, theta: ArrayLike | Mapping[str, float]) -> None:
@@ -403,15 +393,8 @@ class Session:
         """
         if isinstance(theta, Mapping):
             wanted = {self.find(name).name: value for name, value in theta.items()}
-            values = [wanted.get(p.name, p.value) for p in self.parameters]
-        else:
-            values = list(np.asarray(theta, dtype=np.float64).ravel())
-        if len(values) != len(self.parameters):
-            names = ", ".join(p.name for p in self.parameters)
-            raise UsageError(f"{len(values)} values for {len(self.parameters)} free parameters ({names})")
-        for p, value in zip(self.parameters, values, strict=True):
-            if not p.min <= value <= p.max:
-                raise UsageError(f"{p.name} = {value:.6g} is outside its hard limits [{p.min:.6g}, {p.max:.6g}]")
-        changes = {key_of(p): float(value) for p, value in zip(self.parameters, values, strict=True)}
+            theta = [wanted.get(p.name, p.value) for p in self.parameters]
+        values = values_within_limits(theta, self.parameters)
+        changes = {key_of(p): value for p, value in zip(self.parameters, values, strict=True)}
         self._xspec.AllModels.setPars(*set_arguments(self._parts, changes))
-        self.parameters = tuple(replace(p, value=float(v)) for p, v in zip(self.parameters, values, strict=True))
+        self.parameters = tuple(replace(p, value=v) for p, v in zip(self.parameters, values, strict=True))
