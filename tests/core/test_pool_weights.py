@@ -1,10 +1,17 @@
 """What the result's weights rest on: tails are kept on average, and patched where a proposal leaves them out."""
 
-import numpy as np
+import contextlib
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
+from xsixsa.correction.evidence import pareto_k
 from xsixsa.correction.patch import excess_weights
-from xsixsa.correction.pool import Draws, Pool, effective_size
+from xsixsa.correction.pool import MOST_OF_EARLIER, Draws, Pool, effective_size
+from xsixsa.correction.refine import Refinement
 from xsixsa.inference.proposals import MixtureProposal, PriorProposal, StudentMixture, log_standard_normal
+from xsixsa.options import Options
 
 
 def normal(width, dim=1):
@@ -85,3 +92,49 @@ def test_a_patched_proposal_has_lighter_weights():
         for q, x in ((thin, thin.sample(20_000, rng)), (patched, patched.sample(20_000, rng)))
     )
     assert for_patched > 0.8 > for_thin
+
+
+def test_draws_of_earlier_proposals_count_for_a_tenth():
+    rng = np.random.default_rng(5)
+    pool = pooled([normal(0.9), normal(1.1)], 2_000, rng)
+    assert normalised(pool.honest_log_weights())[:2_000].sum() > 0.3
+    pool.first = 1
+    weights = normalised(pool.honest_log_weights())
+    assert weights[:2_000].sum() == pytest.approx(MOST_OF_EARLIER, rel=0.1)
+    assert weights @ pool.z[:, 0] ** 2 == pytest.approx(1, abs=0.1) and abs(pool.log_evidence) < 0.05
+    # the share that they have left is worth more than it takes
+    alone = log_standard_normal(pool.z[2_000:]) - normal(1.1).log_prob(pool.z[2_000:])
+    assert effective_size(pool.honest_log_weights()) > 1.15 * effective_size(alone)
+
+
+def finished(final, earlier, ess, remaining=100_000):
+    """A refinement whose last fit was `final`, after 6 000 draws of `earlier`, and what `_finish` answered."""
+    rng = np.random.default_rng(6)
+
+    class Toy(SimpleNamespace):
+        def evaluate(self, z):
+            self.remaining -= len(z)
+            self.n_evaluations += len(z)
+            return Draws(z, np.zeros(len(z)), np.zeros(len(z), int))
+
+    problem = Toy(
+        dim=3, remaining=remaining, n_evaluations=0, report=lambda **_: None, stage=lambda _: contextlib.nullcontext()
+    )
+    pool = pooled([earlier], 6_000, rng, dim=3)
+    pool.add(final, problem.evaluate(final.sample(1_500, rng)))
+    options = Options(ess=ess, min_draws=2_000, exploration=0.0)
+    refinement = Refinement(problem, pool, None, options, final=final, _trial=1)
+    return refinement, refinement._finish(rng, last=False)
+
+
+def test_a_tail_of_earlier_proposals_alone_is_no_reason_for_another_fit():
+    thin, good = normal(0.8, 3), normal(1.1, 3)
+    refinement, done = finished(good, thin, 6_000)
+    pool = refinement.pool
+    assert pareto_k(pool.honest_log_weights()) < 0.5 and done and pool.first == 1
+    assert effective_size(pool.honest_log_weights()) >= 6_000
+    pool.first = 0
+    assert pareto_k(pool.honest_log_weights()) > 0.65  # what would have been the reason for another fit
+    # and it is one where the evaluations left are too few to replace their draws
+    short, done = finished(good, thin, 6_000, remaining=5_000)
+    assert not done and short.pool.first == 0

@@ -14,10 +14,13 @@ from scipy.special import logsumexp
 
 from xsixsa.inference.proposals import log_standard_normal
 
-__all__ = ["ENOUGH_OTHERS", "Draws", "Pool", "effective_size"]
+__all__ = ["ENOUGH_OTHERS", "MOST_OF_EARLIER", "Draws", "Pool", "effective_size"]
 
 ENOUGH_OTHERS = 100.0
 """Other proposals' draws judge one where they have this effective size."""
+
+MOST_OF_EARLIER = 0.1
+"""Share of the weight that draws of earlier proposals keep at most; a tenth still brings a fifth of effective size."""
 
 
 def effective_size(log_weights: np.ndarray) -> float:
@@ -47,11 +50,18 @@ class Pool:
 
     Every row holds `z` (d,), its log-likelihood, and the log density of every proposal there, so that the
     weights under any part of the pool cost no further evaluation.
+
+    Attributes
+    ----------
+    first : int
+        Draws of proposals before this one have a tenth of the weight in :meth:`honest_log_weights` at most: a heavy
+        tail of theirs would spoil the weights of all.
     """
 
     dim: int
     proposals: list = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    first: int = 0
     _z: list[np.ndarray] = field(default_factory=list)
     _log_l: list[np.ndarray] = field(default_factory=list)
     _log_q: np.ndarray | None = None
@@ -118,6 +128,10 @@ class Pool:
         # few per cent of the effective size.
         share = np.maximum(sizes, 1e-150) ** 2 / self.counts
         share /= share.sum()
+        earlier = share[: self.first].sum()
+        if earlier > MOST_OF_EARLIER:
+            share[: self.first] *= MOST_OF_EARLIER / earlier
+            share[self.first :] *= (1 - MOST_OF_EARLIER) / (1 - earlier)
         return own + (np.log(self.counts) - np.log(share))[self.batch]
 
     def _expected_sizes(self, log_target: np.ndarray, own: np.ndarray) -> np.ndarray:

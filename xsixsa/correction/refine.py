@@ -37,6 +37,8 @@ _TRIAL = 1_500
 # unless the verdict's own bound is passed.
 _TAIL = 0.65
 _CLEAR_TAIL = 0.7
+# Up to this tail index weights have a variance: the final proposal misses nothing.
+_LIGHT_TAIL = 0.5
 # A fit that brings less than this over the best before is the last.
 _GAIN = 1.15
 _GOOD_EFFICIENCY = 0.5
@@ -48,6 +50,8 @@ _FLOW_POWER = 0.85
 # long before effective size or Pareto k tell.
 _MIXTURE_POWER = 0.6
 _TAIL_POWER = 0.4
+# Shares of flow and mixtures in the final proposal; what is left goes to the neural posterior and the prior.
+_FLOW_SHARE, _TAIL_SHARE = 0.70, 0.22
 # Before the final draws a mixture is added where weights exceed this many times their mean, with a share of the draws
 # in proportion to the mass found there.
 _EXCESS_FACTOR = 1.5
@@ -105,6 +109,7 @@ class Refinement:
     _best_efficiency: float = 0.0
     _looked_at: set[int] = field(default_factory=set)
     _flows: list[Proposal] = field(default_factory=list)
+    _trial: int = 0  # number of the proposal that the last fit made
 
     def run(self, rng: np.random.Generator) -> None:
         """Explore a second time, adapt mixtures to all that was found, fit flows, draw; again where the tail tells."""
@@ -235,9 +240,14 @@ class Refinement:
         # Flows are sure of themselves in different places: what the newest misses, an older one may cover.
         older, self._flows = self._flows[:2], [flow, *self._flows[:2]]
         kept = 0.3 if older else 0.0
-        fractions = [0.70 - kept, *(kept / len(older) for _ in older), *(0.22 / len(parts) for _ in parts)]
+        fractions = [
+            _FLOW_SHARE - kept,
+            *(kept / len(older) for _ in older),
+            *(_TAIL_SHARE / len(parts) for _ in parts),
+        ]
         self.final = self._defended([*self._flows, *parts], fractions, "refitted flow")
         draws = self._draw(self.final, _TRIAL, rng)
+        self._trial = len(self.pool.proposals)
         self.pool.add(self.final, draws)
         self._note("refitted flow", self.final, draws, self.pool)
         return effective_size(self._weights(draws)) / len(draws)
@@ -273,11 +283,12 @@ class Refinement:
         """Draw from the last proposal until the pool has the effective size asked for.
 
         Returns False where the weights of these draws, or of the pool, show a tail or a mode that the proposal misses:
-        then the pool, which holds it now, is worth another fit, and the evidence starts anew.
+        then the pool, which holds it now, is worth another fit, and the evidence starts anew. A tail of the pool alone
+        is that of proposals before the last fit, which no further fit would mend: their draws count for less then.
         """
         self._patch(rng)
         self._screen(rng)
-        self.final_log_weights = np.empty(0)
+        self.final_log_weights, self.pool.first = np.empty(0), 0
         n = self.options.min_draws
         while n > 0:
             draws = self._draw(self.final, min(n, 2_500), rng)
@@ -285,16 +296,31 @@ class Refinement:
             self.final_log_weights = np.concatenate([self.final_log_weights, self._weights(draws)])
             self._note("final draws", self.final, draws, self.pool)
             n = self._lacking()
-            if last:
-                continue
-            if not pareto_k(self.final_log_weights) <= (_CLEAR_TAIL if n > 0 else _TAIL):
+            if not last and self._worth_a_fit(n, rng):
                 return False
-            missed = self._missed()
-            if missed > _LONE_SHARE and self._found_a_mode(rng):
-                return False
-            if missed > _MISSED:
-                return False
-        return last or pareto_k(self.pool.honest_log_weights()) <= _TAIL
+            if n == 0 and pareto_k(self.pool.honest_log_weights()) > _TAIL:
+                n = self._lacking_alone()
+                if n is None:
+                    return last
+        return True
+
+    def _worth_a_fit(self, lacking: int, rng) -> bool:
+        """Whether the final draws so far show a tail or a mode that their proposal misses."""
+        if not pareto_k(self.final_log_weights) <= (_CLEAR_TAIL if lacking > 0 else _TAIL):
+            return True
+        missed = self._missed()
+        return (missed > _LONE_SHARE and self._found_a_mode(rng)) or missed > _MISSED
+
+    def _lacking_alone(self) -> int | None:
+        """Draws that are lacking where those before the last fit hardly count; None where that would not help."""
+        if self.pool.first or pareto_k(self.final_log_weights) > _LIGHT_TAIL:
+            return None
+        self.pool.first = self._trial
+        lacking = self._lacking()
+        if lacking > self.problem.remaining:
+            self.pool.first = 0
+            return None
+        return lacking
 
     def _missed(self) -> float:
         """Share of the posterior where the final proposal hardly draws, as far as the pool knows."""
