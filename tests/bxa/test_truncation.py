@@ -177,6 +177,9 @@ def test_saved_and_loaded(tmp_path):
     other = Prior([parameter(n, -5, 5) for n in t.names], [(-5, 5)] * 3)
     with pytest.raises(OutputError, match="another prior"):
         Truncation(other, t.region, "region").loaded(path)
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(OutputError, match="another version"):
+        whole.loaded(path)
     path.write_text("{}")
     with pytest.raises(OutputError, match="not a truncation"):
         t.loaded(path)

@@ -131,7 +131,7 @@ class Pool:
         earlier = share[: self.first].sum()
         if earlier > MOST_OF_EARLIER:
             share[: self.first] *= MOST_OF_EARLIER / earlier
-            share[self.first :] *= (1 - MOST_OF_EARLIER) / (1 - earlier)
+            share[self.first :] *= (1 - MOST_OF_EARLIER) / share[self.first :].sum()
         return own + (np.log(self.counts) - np.log(share))[self.batch]
 
     def _expected_sizes(self, log_target: np.ndarray, own: np.ndarray) -> np.ndarray:
