@@ -20,6 +20,7 @@ from xsixsa.summaries.retrieval import CONSTRAINED, WEAKLY, _retrieve
 from xsixsa.summaries.retriever import ParameterRetriever, RetrieverOptions
 
 BINS = 20
+COUNTS = 800.0  # with half of them the slope's verdict would hang on the last digits of a processor
 QUICK = RetrieverOptions(epochs=40)
 
 
@@ -29,7 +30,7 @@ def expected(theta):
     return theta[:, :1] * shape ** (-0.05 * theta[:, 1:2]) / BINS + 0.0 * theta[:, 2:3]
 
 
-def session(counts=400.0):
+def session(counts=COUNTS):
     parameters = [
         parameter("a.norm", 1.0, 1e4, is_norm=True, index=1),
         parameter("slope", 0.0, 5.0, index=2),
@@ -58,14 +59,14 @@ def test_verdict_of_each_parameter(found):
     assert found.r_squared[0] > 0.95 and found.rank_correlation[0] > 0.95
     assert abs(found.r_squared[2]) < 0.1 and abs(found.rank_correlation[2]) < 0.2
     assert found.spread[0] < 0.1 and WEAKLY < found.spread[2] < 1.2 and found.spread[1] > CONSTRAINED
-    assert abs(np.log(found.observed[0] / 400)) < 0.3
+    assert abs(np.log(found.observed[0] / COUNTS)) < 0.3
     # The middle of the prior is all that can be said of it.
     assert abs(found.observed[2] - 0.5) < 0.15
 
 
 def test_error_near_the_observation_is_that_of_the_posterior(found):
-    """400 counts tell log(norm) to 5 %: of a prior of ln(1000) / sqrt(12) that is 0.025, were the slope known."""
-    assert 0.02 < found.spread[0] < 0.08
+    """800 counts tell log(norm) to 3.5 %: of a prior of ln(1000) / sqrt(12) that is 0.018, were the slope known."""
+    assert 0.015 < found.spread[0] < 0.08
 
 
 def test_more_counts_constrain_what_few_do_not():
@@ -76,7 +77,7 @@ def test_more_counts_constrain_what_few_do_not():
 def test_simulations_near_the_observation(found):
     assert len(found.near) == 40 and len(found.truth) == 400
     near, all_of_them = found.truth[found.near, 0], found.truth[:, 0]
-    assert np.abs(np.log(near / 400)).max() < 1.5 < np.abs(np.log(all_of_them / 400)).max()
+    assert np.abs(np.log(near / COUNTS)).max() < 1.5 < np.abs(np.log(all_of_them / COUNTS)).max()
 
 
 @pytest.mark.parametrize("name", ["spectral", "embedding", "none"])

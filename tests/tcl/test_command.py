@@ -184,10 +184,11 @@ def test_prompt_goes_on_after_ctrl_c(prompt):
     prompt.environment["SIXSA_STANDIN"] = "wait"
     process = prompt.start(["puts [catch {sixsa run} message]$message"])
     try:
-        # on a terminal Ctrl-C goes to the whole group; XSPEC ignores it, a plain tclsh would not
-        child = _wait_for(lambda: _child_of(process.pid))
         _wait_for(prompt.seen.exists)
         time.sleep(0.5)
+        # on a terminal Ctrl-C goes to the whole group; XSPEC ignores it, a plain tclsh would not. Not before: a child
+        # seen earlier may be one that Tcl had just forked and that is gone
+        child = _wait_for(lambda: _child_of(process.pid))
         os.kill(child, signal.SIGINT)
         out, _ = process.communicate(timeout=30)
     finally:
