@@ -398,7 +398,7 @@ def _around(prior: Prior, z, log_density, weights, rng, shape: Mapping, more: Ma
 
 
 def _lost_elsewhere(prior: Prior, z, log_density, weights, part: np.ndarray, rng, shape: Mapping) -> float:
-    """Posterior mass outside as points say that a region was not made from (cross-validation: rather too much)."""
+    """Posterior mass outside as points say that the region was not made from: cross-validation."""
     found = 0.0
     for k in range(_FOLDS):
         rest = part != k
