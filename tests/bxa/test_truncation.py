@@ -10,8 +10,9 @@ from scipy.special import logsumexp
 from tests.core.analytic import gaussian, parameter, two_modes
 from xsixsa.bxa.files import BXARun
 from xsixsa.bxa.make import truncate_session
+from xsixsa.bxa.points import truncation_of_points
 from xsixsa.bxa.region import Cell, Region
-from xsixsa.bxa.truncation import KINDS, Truncation, truncation_of_points
+from xsixsa.bxa.truncation import KINDS, Truncation
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.inference.proposals import log_standard_normal
 from xsixsa.prior import Prior
@@ -240,4 +241,4 @@ def test_what_is_lost_is_what_other_draws_would_say():
     density, weights = -0.5 * (z**2).sum(axis=1) / 0.01, np.full(len(z), 1 / len(z))
     t = truncation_of_points(prior, z, density, weights, quantile=0.02, margin=0.0, rng=1)
     beyond = (~t.region.contains(0.1 * rng.standard_normal((100_000, 6)))).mean()
-    assert t.lost > beyond > t._outside(z, weights)
+    assert t.lost > beyond > t.outside(z, weights)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from xsixsa.bxa.explore import explore
+from xsixsa.bxa.points import truncation_of_points
 from xsixsa.bxa.transformations import prior_of_rows
-from xsixsa.bxa.truncation import MARGIN, QUANTILE, Truncation, truncation_of_points
+from xsixsa.bxa.truncation import MARGIN, QUANTILE, Truncation
 from xsixsa.errors import SessionError, UsageError
 from xsixsa.inference.problem import Problem
 from xsixsa.inference.proposals import log_standard_normal

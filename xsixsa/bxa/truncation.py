@@ -15,23 +15,17 @@ from scipy import special
 
 from xsixsa.bxa.edges import TOLERANCE, EdgeCheck, check_edges
 from xsixsa.bxa.region import Cell, Region, disjoint
-from xsixsa.bxa.shape import box_region, density_threshold, free_region, outlines
 from xsixsa.errors import OutputError, UsageError
 from xsixsa.files import atomic_path
 from xsixsa.prior import Prior
 
-__all__ = ["KINDS", "Evidence", "Truncation", "truncation_of_points"]
+__all__ = ["KINDS", "Evidence", "Truncation"]
 
 KINDS = ("region", "box")
 QUANTILE = 1e-4
 MARGIN = 0.08
 _FORMAT = 2  # what the unit cube means: points of a run are of use with the very same map only
 _WIDENING = 0.5  # of the width, for each side that a run found too tight
-_STEP = 0.1  # the same while the region is made
-_MOST_WIDENINGS = 20
-_OWN_TOLERANCE = 1e-4
-_FOLDS = 2
-_LEAST_FOLD = 100  # points for each dimension
 
 
 class Evidence(NamedTuple):
@@ -221,8 +215,8 @@ class Truncation:
         v, weights = self._posterior(run)
         return check_edges(self.region, v, weights, self.names, tolerance)
 
-    def _outside(self, z: np.ndarray, weights: np.ndarray) -> float:
-        """Weight of the points outside."""
+    def outside(self, z: np.ndarray, weights: np.ndarray) -> float:
+        """Weight of points z (n, d) that lie outside."""
         return float(weights[~self.region.contains(z)].sum())
 
     def _posterior(self, run) -> tuple[np.ndarray, np.ndarray]:
@@ -322,86 +316,3 @@ def _merged(cells: list[Cell]) -> list[Cell]:
                 rest = [c for k, c in enumerate(cells) if k not in (i, j)]
                 return _merged([*rest, Cell.box(np.eye(a.dim), low, high)])
     return cells
-
-
-def truncation_of_points(
-    prior: Prior,
-    z: np.ndarray,
-    log_density: np.ndarray,
-    weights: np.ndarray,
-    *,
-    kind: str = "region",
-    quantile: float = QUANTILE,
-    margin: float = MARGIN,
-    rng: np.random.Generator | int = 0,
-    **more,
-) -> Truncation:
-    """Truncate a prior to the highest-density region of weighted points.
-
-    Parameters
-    ----------
-    prior
-        The whole prior.
-    z
-        Points in its standard-normal space, shape (n, d).
-    log_density
-        Log of prior times likelihood there, in z, up to a constant, shape (n,).
-    weights
-        Posterior weights, sum 1, shape (n,).
-    kind
-        ``"region"`` or ``"box"``.
-    quantile
-        Share of the posterior that may lie outside the highest-density region.
-    margin
-        Room around it on each side, as a share of its width.
-    rng
-        Generator or seed.
-
-    Raises
-    ------
-    UsageError
-        If an option is out of range or the points are too few.
-    """
-    if kind not in KINDS:
-        raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    if not 0 < quantile < 0.1 or not 0 <= margin <= 10:
-        raise UsageError(f"quantile must lie in (0, 0.1) and margin in [0, 10], not {quantile!r} and {margin!r}")
-    rng = np.random.default_rng(rng)
-    shape = {"kind": kind, "quantile": quantile, "margin": margin}
-    truncation = _around(prior, z, log_density, weights, rng, shape, more)
-    lost = truncation._outside(z, weights)
-    part = rng.integers(_FOLDS, size=len(z))
-    if np.bincount(part[_dense(z, log_density, weights, quantile)], minlength=_FOLDS).min() > _LEAST_FOLD * z.shape[1]:
-        lost = max(lost, _lost_elsewhere(prior, z, log_density, weights, part, rng, shape))
-    return replace(truncation, lost=lost)
-
-
-def _dense(z: np.ndarray, log_density: np.ndarray, weights: np.ndarray, quantile: float) -> np.ndarray:
-    """Which points belong to the highest-density region."""
-    return np.isfinite(log_density) & (log_density >= density_threshold(log_density, weights, quantile, z.shape[1]))
-
-
-def _around(prior: Prior, z, log_density, weights, rng, shape: Mapping, more: Mapping) -> Truncation:
-    inside, margin = _dense(z, log_density, weights, shape["quantile"]), shape["margin"]
-    groups = outlines(z[inside], weights[inside], shape["quantile"], margin, rng)
-    region = box_region(groups, margin) if shape["kind"] == "box" else free_region(groups, margin, z[inside])
-    truncation = Truncation(prior, region, **shape, **more)
-    for _ in range(_MOST_WIDENINGS):
-        # What the points themselves say: next to no mass may lie beside an edge.
-        kept = truncation.region.contains(z) & (weights > 0)
-        v = truncation.region.to_cube(z[kept])
-        check = check_edges(truncation.region, v, weights[kept], prior.names, _OWN_TOLERANCE)
-        if check.passed:
-            break
-        truncation = truncation.widened(check, _STEP)
-    return truncation
-
-
-def _lost_elsewhere(prior: Prior, z, log_density, weights, part: np.ndarray, rng, shape: Mapping) -> float:
-    """Posterior mass outside as points say that the region was not made from: cross-validation."""
-    found = 0.0
-    for k in range(_FOLDS):
-        rest = part != k
-        made = _around(prior, z[rest], log_density[rest], weights[rest] / weights[rest].sum(), rng, shape, {})
-        found += made._outside(z[~rest], weights[~rest])
-    return found
